@@ -1,0 +1,160 @@
+//! The load: threads that share one log and append as fast as it lets them.
+//!
+//! A closed loop: a thread appends its next record when the last one is acknowledged, so latency is
+//! what a waiting caller sees at saturation, not at a given arrival rate.
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use cohort_wal::{Wal, WalError};
+use hdrhistogram::Histogram;
+
+use super::Mode;
+use super::records::{Records, Shape};
+use crate::clock::{self, Instant};
+use crate::failure::Failure;
+use crate::output::grouped_rate;
+use crate::progress::Progress;
+
+const TICK: Duration = Duration::from_millis(100);
+const MAX_LATENCY_NS: u64 = 600_000_000_000;
+const LATENCY_DIGITS: u8 = 3;
+/// One of so many buffered appends is timed: two looks at the clock take about as long as one.
+const BUFFERED_SAMPLED_EVERY: u64 = 64;
+
+/// What the threads did.
+#[derive(Debug)]
+pub(crate) struct Load {
+    /// Records acknowledged, by thread.
+    pub(crate) acknowledged: Vec<u64>,
+    /// From the common start until the last thread was done.
+    pub(crate) elapsed: Duration,
+    /// Of one record, in nanoseconds.
+    pub(crate) latency: Histogram<u64>,
+    /// One of so many records was timed.
+    pub(crate) sampled_every: u64,
+}
+
+/// One thread's part.
+#[derive(Debug)]
+struct Worker<'a> {
+    wal: &'a Wal,
+    mode: Mode,
+    sampled_every: u64,
+    records: Records,
+    latency: Histogram<u64>,
+}
+
+/// Appends with all threads for `duration`.
+pub(crate) fn run(
+    wal: &Wal,
+    shape: Shape,
+    mode: Mode,
+    duration: Duration,
+) -> Result<Load, Failure> {
+    let sampled_every = if mode == Mode::Buffered { BUFFERED_SAMPLED_EVERY } else { 1 };
+    let mut workers = Vec::new();
+    for thread in 0..shape.threads() {
+        let records = Records::new(shape, thread);
+        workers.push(Worker { wal, mode, sampled_every, records, latency: histogram()? });
+    }
+    let stop = AtomicBool::new(false);
+    let start = Barrier::new(workers.len() + 1);
+    let mut load = Load {
+        acknowledged: Vec::new(),
+        elapsed: Duration::ZERO,
+        latency: histogram()?,
+        sampled_every,
+    };
+    thread::scope(|scope| {
+        let spawned: Vec<_> =
+            workers.into_iter().map(|worker| scope.spawn(|| worker.run(&start, &stop))).collect();
+        start.wait();
+        let started = clock::now();
+        watch(wal, started, duration, &stop);
+        let mut outcome = Ok(());
+        for thread in spawned {
+            match thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
+                Ok((appended, ended, latency)) => {
+                    load.acknowledged.push(appended);
+                    load.elapsed = load.elapsed.max(ended.saturating_duration_since(started));
+                    // Histograms of one shape add without fail.
+                    load.latency.add(&latency).ok();
+                }
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+        }
+        outcome
+    })?;
+    Ok(load)
+}
+
+/// Shows how it goes until the time is up or a thread has failed, then stops all.
+fn watch(wal: &Wal, started: Instant, duration: Duration, stop: &AtomicBool) {
+    let progress = Progress::message();
+    let mut last = (started, wal.stats().appends);
+    while let Some(left) = duration.checked_sub(started.elapsed())
+        && !left.is_zero()
+        // ORDERING: Relaxed, the flag carries no data; a late look costs one tick.
+        && !stop.load(Ordering::Relaxed)
+    {
+        thread::sleep(left.min(TICK));
+        progress.say(|| {
+            let stats = wal.stats();
+            let now = clock::now();
+            let elapsed = now.saturating_duration_since(last.0).as_secs_f64();
+            let rate = (stats.appends - last.1) as f64 / elapsed.max(f64::MIN_POSITIVE);
+            last = (now, stats.appends);
+            let cohort = stats.commits as f64 / stats.syncs.max(1) as f64;
+            format!("{:>12} records/s  {cohort:.1} commits per sync", grouped_rate(rate))
+        });
+    }
+    // ORDERING: Relaxed, as above; a thread that looks late appends one record more.
+    stop.store(true, Ordering::Relaxed);
+}
+
+impl Worker<'_> {
+    /// Returns how many records were acknowledged, and when the last one was.
+    fn run(
+        mut self,
+        start: &Barrier,
+        stop: &AtomicBool,
+    ) -> Result<(u64, Instant, Histogram<u64>), WalError> {
+        start.wait();
+        let mut counter = 0;
+        // ORDERING: Relaxed, see `watch`.
+        while !stop.load(Ordering::Relaxed) {
+            let record = self.records.record(counter);
+            let timed = counter.is_multiple_of(self.sampled_every).then(clock::now);
+            if let Err(error) = put(self.wal, self.mode, record) {
+                // ORDERING: Relaxed, see `watch`: the others need not go on.
+                stop.store(true, Ordering::Relaxed);
+                return Err(error);
+            }
+            if let Some(began) = timed {
+                let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                self.latency.saturating_record(nanos);
+            }
+            counter += 1;
+        }
+        Ok((counter, clock::now(), self.latency))
+    }
+}
+
+fn put(wal: &Wal, mode: Mode, record: &[u8]) -> Result<(), WalError> {
+    match mode {
+        Mode::Durable => wal.append_and_sync(record).map(drop),
+        Mode::Flushed => {
+            wal.append(record)?;
+            wal.flush()
+        }
+        Mode::Buffered => wal.append(record).map(drop),
+    }
+}
+
+fn histogram() -> Result<Histogram<u64>, Failure> {
+    Histogram::new_with_bounds(1, MAX_LATENCY_NS, LATENCY_DIGITS)
+        .map_err(|error| Failure::Usage(format!("latency bounds are senseless: {error}")))
+}

@@ -1,0 +1,70 @@
+//! `cohort-wal`: measures, inspects and verifies write-ahead logs.
+//!
+//! Results go to stdout, progress and errors to stderr. Every command but `bench` is read-only and
+//! safe beside a live writer. Exit codes: 0 clean, 1 damage or loss found, 2 usage (also: no log
+//! there), 3 locked, 4 I/O.
+
+mod bench;
+mod clock;
+mod failure;
+mod info;
+mod output;
+mod progress;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+const EXIT_CODES: &str = "Exit codes: 0 clean, 1 damage or loss found, 2 usage (also: no log \
+                          there), 3 locked, 4 I/O.";
+
+#[derive(Debug, Parser)]
+#[command(name = "cohort-wal", version, about, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the engine on real files, then reopen, replay and check every record.
+    Bench(bench::BenchArgs),
+    /// Show where a log begins and ends and which segments it has. Changes nothing.
+    Info(info::InfoArgs),
+    /// Read every record of a log and check it. Changes nothing.
+    Verify(verify::VerifyArgs),
+}
+
+/// What a command that ran to its end found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Clean,
+    Damage,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Bench(args) => bench::execute(&args),
+        Command::Info(args) => info::execute(&args),
+        Command::Verify(args) => verify::execute(&args),
+    };
+    match outcome {
+        Ok(Verdict::Clean) => ExitCode::SUCCESS,
+        Ok(Verdict::Damage) => ExitCode::from(failure::DAMAGE),
+        Err(failure) => {
+            output::complain(&failure);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,320 @@
+//! Group commit: who syncs, who waits, who is told.
+//!
+//! Moves the watermark `durable` and owns poison. It does no I/O: a leader's work comes in as a
+//! [`Cohort`].
+//!
+//! A committer whose target is not durable takes leadership if nobody has it, and waits in the
+//! list otherwise. A leader gathers, writes, syncs, and then, in this order: publishes `durable`,
+//! hands leadership to one unsatisfied waiter, and wakes exactly the satisfied ones.
+//!
+//! * I1. While the list is not empty somebody leads. A leader that ends hands over, releases
+//!   leadership of an empty list, or poisons and empties the list; a panic poisons.
+//! * I2. `durable` moves, and poison is recorded, under the list lock; after poison `durable`
+//!   never moves again and nobody enters the list.
+//! * I3. A waiter registers under the list lock after looking at `durable` and poison there, so no
+//!   wake-up is lost. Verdicts are told with no lock held.
+//!
+//! After MariaDB's `group_commit_lock`: wake the satisfied and one new leader, never a herd.
+
+mod gather;
+mod waiter;
+
+use std::time::Duration;
+
+use crate::error::{Result, WalError};
+use crate::options::Gather;
+use crate::stats::Stats;
+use crate::sync::{
+    Arc, AtomicU64, CachePadded, Condvar, Instant, Mutex, Ordering, now,
+};
+
+use gather::Policy;
+use waiter::{Verdict, Waiter};
+
+/// The work of a leader.
+pub(crate) trait Cohort {
+    /// Writes everything published, at least to `target` unless that fails or a bound stops it,
+    /// and makes it durable. Blocks for I/O. Holds no lock of the tracker.
+    fn run(&self, target: u64) -> Outcome;
+
+    /// Poisons the log with `cause`, as [`Tracker::poison`] and whatever else must know.
+    fn poison(&self, cause: WalError);
+}
+
+/// What a leader achieved.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// All below is durable.
+    pub(crate) durable: u64,
+    /// Why everything above it is not. Anything but out-of-space is recorded poison already.
+    pub(crate) failure: Option<WalError>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    target: u64,
+    hurry: bool,
+    waiter: Arc<Waiter>,
+}
+
+#[derive(Debug)]
+struct State {
+    leading: bool,
+    waiters: Vec<Entry>,
+    poison: Option<WalError>,
+    policy: Policy,
+    /// How many committers a new leader expects, itself included.
+    expected: usize,
+    /// The previous leader still wakes the satisfied.
+    waking: bool,
+    /// A leader waits for company in `arrivals`.
+    gathering: bool,
+    /// Somebody cannot wait for a gathering leader.
+    hurry: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Tracker {
+    durable: CachePadded<AtomicU64>,
+    state: Mutex<State>,
+    arrivals: Condvar,
+    stats: Arc<Stats>,
+}
+
+enum Entered {
+    Durable,
+    Lead,
+    Wait(Arc<Waiter>),
+}
+
+impl Tracker {
+    pub(crate) fn new(durable: u64, gather: Gather, stats: Arc<Stats>) -> Self {
+        let state = State {
+            leading: false,
+            waiters: Vec::new(),
+            poison: None,
+            policy: Policy::new(gather),
+            expected: 0,
+            waking: false,
+            gathering: false,
+            hurry: false,
+        };
+        Self {
+            durable: CachePadded::new(AtomicU64::new(durable)),
+            state: Mutex::new(state),
+            arrivals: Condvar::new(),
+            stats,
+        }
+    }
+
+    /// Every byte below is on stable storage.
+    #[inline]
+    pub(crate) fn durable(&self) -> u64 {
+        // ORDERING: Acquire; pairs with `finish`, so that whoever sees an LSN durable also sees
+        // what the leader did before it said so.
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// The first failure, if the log is poisoned.
+    pub(crate) fn check(&self) -> Result<()> {
+        match &self.state.lock().poison {
+            Some(cause) => Err(cause.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until every byte below `target` is durable; leads or joins a cohort. A caller that
+    /// holds others up is in a `hurry`: no leader gathers while it waits.
+    pub(crate) fn wait(&self, target: u64, hurry: bool, work: &impl Cohort) -> Result<()> {
+        if self.durable() >= target {
+            return Ok(());
+        }
+        let entered = now();
+        match self.enter(target, hurry)? {
+            Entered::Durable => return Ok(()),
+            Entered::Lead => self.lead(target, work)?,
+            Entered::Wait(waiter) => match waiter.wait() {
+                Verdict::Durable => {}
+                Verdict::Lead => self.lead(target, work)?,
+                Verdict::Failed(error) => return Err(error),
+            },
+        }
+        self.stats.committed(entered.elapsed());
+        Ok(())
+    }
+
+    fn enter(&self, target: u64, hurry: bool) -> Result<Entered> {
+        let mut state = self.state.lock();
+        if self.durable() >= target {
+            return Ok(Entered::Durable);
+        }
+        if let Some(cause) = &state.poison {
+            return Err(cause.clone());
+        }
+        state.hurry |= hurry;
+        if !state.leading {
+            state.leading = true;
+            return Ok(Entered::Lead);
+        }
+        let waiter = Arc::new(Waiter::new());
+        state.waiters.push(Entry { target, hurry, waiter: Arc::clone(&waiter) });
+        if state.gathering && (state.hurry || state.complete()) {
+            self.arrivals.notify_one();
+        }
+        Ok(Entered::Wait(waiter))
+    }
+
+    /// Leads cohorts until `target` is durable or failed. Leadership is held on entry and passed
+    /// on or released on every way out.
+    fn lead(&self, target: u64, work: &impl Cohort) -> Result<()> {
+        let mut leader = Leader { work, finished: false };
+        loop {
+            self.gather();
+            let begun = now();
+            let outcome = work.run(target);
+            if let Some(result) = self.finish(target, outcome, begun) {
+                leader.finished = true;
+                return result;
+            }
+        }
+    }
+
+    /// Waits for company while that is expected and pays.
+    fn gather(&self) {
+        let mut state = self.state.lock();
+        let Some(window) = state.policy.window() else { return };
+        if state.complete() || state.hurry {
+            return;
+        }
+        self.stats.gathers.add(1);
+        state.gathering = true;
+        let mut deadline = None;
+        let complete = loop {
+            if state.complete() {
+                break true;
+            }
+            if state.hurry || state.poison.is_some() {
+                break false;
+            }
+            let left = match deadline {
+                // The clock starts when the previous leader has woken its cohort.
+                None if state.waking => window,
+                None => {
+                    deadline = Some(now() + window);
+                    window
+                }
+                Some(deadline) => remaining(deadline),
+            };
+            if left.is_zero() {
+                break false;
+            }
+            self.arrivals.wait_for(&mut state, left);
+        };
+        state.gathering = false;
+        state.policy.gathered(complete);
+    }
+
+    /// Ends a cohort. Returns the leader's own result once it has one; until then it leads on.
+    fn finish(&self, target: u64, outcome: Outcome, begun: Instant) -> Option<Result<()>> {
+        let took = begun.elapsed();
+        let mut state = self.state.lock();
+        if state.poison.is_some() {
+            // `poison` has emptied the list and nobody has entered it since (I2).
+            state.leading = false;
+            return Some(self.own_result(target, state.poison.clone()));
+        }
+        if outcome.durable > self.durable() {
+            // ORDERING: Release; pairs with `durable`.
+            self.durable.store(outcome.durable, Ordering::Release);
+            state.policy.synced(took);
+        }
+        let durable = self.durable();
+        let mut told: Vec<Entry> = state.waiters.extract_if(.., |w| w.target <= durable).collect();
+        let satisfied = told.len();
+        if outcome.failure.is_some() {
+            told.append(&mut state.waiters);
+        }
+        let own = target <= durable || outcome.failure.is_some();
+        state.hurry = state.waiters.iter().any(|w| w.hurry);
+        let next = if own { state.hand_over(satisfied + 1) } else { None };
+        state.waking = state.policy.is_on() && !told.is_empty();
+        let waking = state.waking;
+        drop(state);
+        self.stats.cohort((satisfied + usize::from(target <= durable)) as u64, took);
+        if let Some(next) = next {
+            next.tell(Verdict::Lead);
+        }
+        for Entry { target, waiter, .. } in told {
+            waiter.tell(match &outcome.failure {
+                Some(error) if target > durable => Verdict::Failed(error.clone()),
+                _ => Verdict::Durable,
+            });
+        }
+        if waking {
+            self.state.lock().waking = false;
+        }
+        own.then(|| self.own_result(target, outcome.failure))
+    }
+
+    fn own_result(&self, target: u64, failure: Option<WalError>) -> Result<()> {
+        match failure {
+            Some(error) if self.durable() < target => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Records the first failure and fails every waiter. `durable` never moves again.
+    pub(crate) fn poison(&self, cause: WalError) {
+        let mut state = self.state.lock();
+        if state.poison.is_some() {
+            return;
+        }
+        let poison = WalError::poisoned(cause);
+        state.poison = Some(poison.clone());
+        let waiters = std::mem::take(&mut state.waiters);
+        if state.gathering {
+            self.arrivals.notify_one();
+        }
+        drop(state);
+        for Entry { waiter, .. } in waiters {
+            waiter.tell(Verdict::Failed(poison.clone()));
+        }
+    }
+}
+
+impl State {
+    /// Whether the company a gathering leader expects is there.
+    fn complete(&self) -> bool {
+        self.waiters.len() + 1 >= self.expected
+    }
+
+    /// Passes leadership to the waiter that came first, or releases it. `released` committers are
+    /// about to come back, as far as anyone knows.
+    fn hand_over(&mut self, released: usize) -> Option<Arc<Waiter>> {
+        self.expected = released + self.waiters.len();
+        if self.waiters.is_empty() {
+            self.leading = false;
+            return None;
+        }
+        Some(self.waiters.remove(0).waiter)
+    }
+}
+
+fn remaining(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(now())
+}
+
+/// Leadership while a leader works: a panic on the way poisons the log, which wakes everybody.
+struct Leader<'a, C: Cohort> {
+    work: &'a C,
+    finished: bool,
+}
+
+impl<C: Cohort> Drop for Leader<'_, C> {
+    fn drop(&mut self) {
+        if !self.finished {
+            let source = std::io::Error::other("the leader of a commit panicked");
+            self.work.poison(WalError::io("sync", std::path::Path::new(""), source));
+        }
+    }
+}

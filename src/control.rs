@@ -1,0 +1,167 @@
+//! [`Control`]: the CONTROL file of an open log.
+//!
+//! Owns the descriptor that carries the log's lock, and which slot holds the newest claim. It
+//! knows nothing of segments; whoever changes a claim answers for its truth.
+//!
+//! I1. One lock is held over each slot write *and its sync*, over the whole of
+//!     [`witness_both`](Control::witness_both), and over the change in memory of what was
+//!     claimed. So at most one slot is ever unsynced, and no claim is stale.
+//! I2. A claim is written over the slot that does not hold the newest synced claim. After a
+//!     failure the next claim overwrites that same slot.
+//! I3. No I/O follows [`unlock`](Control::unlock).
+//!
+//! Running out of space in a slot write loses nothing and may be retried. Any other failure is
+//! final, and a failure to sync always is: the caller poisons the log.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Result, WalError};
+use crate::format::control::{CONTROL_BYTES, Claim, SLOT_OFFSETS, Slot, decode_slots};
+use crate::format::{BLOCK_BYTES, name, put};
+use crate::store::{StoreFile, WalStore};
+use crate::sync::Mutex;
+
+/// The CONTROL file, locked.
+pub(crate) struct Control<S: WalStore> {
+    path: PathBuf,
+    slots: Mutex<Slots<S::File>>,
+    /// The newest synced claim, readable while a slot is being written.
+    claim: Mutex<Claim>,
+}
+
+struct Slots<F> {
+    /// `None` once the log's lock was given back.
+    file: Option<F>,
+    /// Generation of the newest synced claim, and which slot holds it.
+    generation: u64,
+    newest: usize,
+}
+
+impl<S: WalStore> fmt::Debug for Control<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control").field("claim", &self.claim()).finish_non_exhaustive()
+    }
+}
+
+impl<S: WalStore> Control<S> {
+    /// Takes over a locked CONTROL file whose newest valid slot is `slot`, at index `newest`.
+    pub(crate) fn adopt(file: S::File, path: PathBuf, newest: usize, slot: Slot) -> Self {
+        let slots = Slots { file: Some(file), generation: slot.generation, newest };
+        Self { path, slots: Mutex::new(slots), claim: Mutex::new(slot.claim) }
+    }
+
+    /// The newest synced claim.
+    pub(crate) fn claim(&self) -> Claim {
+        *self.claim.lock()
+    }
+
+    /// Changes the claim and makes it durable in one slot.
+    pub(crate) fn witness(&self, change: impl FnOnce(&mut Claim)) -> Result<()> {
+        let mut slots = self.slots.lock();
+        let claim = self.changed(change);
+        self.write_older(&mut slots, claim)
+    }
+
+    /// Changes the claim and makes it durable in both slots, so that no loss of one slot brings
+    /// the old claim back.
+    pub(crate) fn witness_both(&self, change: impl FnOnce(&mut Claim)) -> Result<()> {
+        let mut slots = self.slots.lock();
+        let claim = self.changed(change);
+        self.write_older(&mut slots, claim)?;
+        // DURABILITY: the new claim is durable; the other slot still holds the old one, which
+        // counts only if the new slot is lost.
+        self.write_older(&mut slots, claim)
+    }
+
+    /// Makes true on disk what was read: a page cache may show a slot that the disk never got.
+    /// `bytes` are the whole file's, as read under the lock.
+    ///
+    /// DURABILITY: with one bad slot, the good one is not touched until the other is durable.
+    /// With two valid ones, the winner's place gets the bytes that it seems to hold already: if
+    /// the disk has them, tearing them changes nothing, and if it has not, the other slot is
+    /// synced and counts.
+    pub(crate) fn make_true(&self, bytes: &[u8]) -> Result<()> {
+        let mut slots = self.slots.lock();
+        let claim = self.claim();
+        if decode_slots(bytes).iter().all(Result::is_ok) {
+            let offset = SLOT_OFFSETS.get(slots.newest).copied().unwrap_or_default();
+            let from = usize::try_from(offset).unwrap_or_default();
+            let own = bytes.get(from..).and_then(|rest| rest.first_chunk::<BLOCK_BYTES>());
+            if let Some(own) = own {
+                self.write_and_sync(&slots, offset, own)?;
+            }
+        }
+        self.write_older(&mut slots, claim)
+    }
+
+    /// Gives the log's lock back. Nothing is written afterwards.
+    pub(crate) fn unlock(&self) {
+        self.slots.lock().file = None;
+    }
+
+    /// Gives the locked file back.
+    pub(crate) fn into_file(self) -> Option<S::File> {
+        self.slots.lock().file.take()
+    }
+
+    fn changed(&self, change: impl FnOnce(&mut Claim)) -> Claim {
+        let mut claim = self.claim();
+        change(&mut claim);
+        // Whoever moves the head past `durable` has made everything below it durable first.
+        claim.durable = claim.durable.max(claim.head);
+        claim
+    }
+
+    fn write_older(&self, slots: &mut Slots<S::File>, claim: Claim) -> Result<()> {
+        let older = 1 - slots.newest.min(1);
+        let generation = slots.generation.saturating_add(1);
+        let block = Slot { generation, claim }.encode();
+        let offset = SLOT_OFFSETS.get(older).copied().unwrap_or_default();
+        self.write_and_sync(slots, offset, &block)?;
+        slots.generation = generation;
+        slots.newest = older;
+        *self.claim.lock() = claim;
+        Ok(())
+    }
+
+    fn write_and_sync(&self, slots: &Slots<S::File>, offset: u64, block: &[u8]) -> Result<()> {
+        let file = slots.file.as_ref().ok_or(WalError::Closed)?;
+        file.write_at(offset, block).map_err(|e| WalError::io_or_full("write", &self.path, e))?;
+        // DURABILITY: a crash here tears at most this slot; the other one is synced and whole.
+        file.sync().map_err(|e| WalError::io("sync", &self.path, e))
+    }
+}
+
+/// Makes the CONTROL file of a new log, locks it, and gives it its name. `None` when there is one
+/// already: the caller looks again.
+///
+/// DURABILITY: a crash before the name is durable leaves no log, or a leftover without a name. A
+/// crash after it leaves a creation that any open completes.
+pub(crate) fn create<S: WalStore>(store: &S, claim: Claim) -> Result<Option<S::File>> {
+    let path = store.locate(name::CONTROL);
+    let mut bytes = vec![0; CONTROL_BYTES];
+    put(&mut bytes, 0, &Slot { generation: 1, claim }.encode());
+    put(&mut bytes, CONTROL_BYTES / 2, &Slot { generation: 2, claim }.encode());
+    store.sync_place().map_err(|e| WalError::io("sync", &store.locate(""), e))?;
+    let length = u64::try_from(bytes.len()).unwrap_or_default();
+    let file = store.create(length).map_err(|e| WalError::io_or_full("create", &path, e))?;
+    file.write_at(0, &bytes).map_err(|e| WalError::io_or_full("write", &path, e))?;
+    lock(store, &file, &path)?;
+    file.sync().map_err(|e| WalError::io("sync", &path, e))?;
+    match store.publish(&file, name::CONTROL) {
+        Ok(()) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+        Err(error) => Err(WalError::io_or_full("publish", &path, error)),
+    }
+}
+
+/// Takes the log's lock.
+pub(crate) fn lock<S: WalStore>(store: &S, file: &S::File, path: &Path) -> Result<()> {
+    match store.lock(file) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(WalError::Locked { path: path.to_path_buf() }),
+        Err(error) => Err(WalError::io("lock", path, error)),
+    }
+}

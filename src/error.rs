@@ -1,0 +1,306 @@
+//! [`WalError`]: everything that can go wrong, and what the caller should do about it.
+//!
+//! Errors carry fields, not prose, and never payload bytes. They are `Clone`, because one failed
+//! sync is reported to every commit that waited for it.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::lsn::Lsn;
+
+/// `Result` with a [`WalError`].
+pub type Result<T, E = WalError> = std::result::Result<T, E>;
+
+/// Why an operation on the log failed.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum WalError {
+    /// An operation of the file system or the store failed. When the log is open for writing and
+    /// the operation was a write or a sync, the log is poisoned as well: reopen it.
+    Io {
+        /// What was being done, as a verb: `"write"`, `"sync"`, `"open"`.
+        operation: &'static str,
+        /// The file or directory concerned.
+        path: PathBuf,
+        /// What the operating system said.
+        source: Arc<io::Error>,
+    },
+    /// The record is longer than `max_record_bytes`. Nothing was appended; split the record or
+    /// raise the limit.
+    RecordTooLarge {
+        /// Length of the record in bytes.
+        len: u64,
+        /// The limit in bytes.
+        max: u64,
+    },
+    /// The encoded batch is longer than `max_batch_bytes`. Nothing was appended; split the batch
+    /// or raise the limit.
+    BatchTooLarge {
+        /// Encoded length of the batch in bytes, frame headers and padding included.
+        len: u64,
+        /// The limit in bytes.
+        max: u64,
+    },
+    /// An earlier write or sync failed. `durable_lsn` never moves again on this handle; what is
+    /// durable stays readable. Find out why, then reopen the log.
+    Poisoned {
+        /// The first failure.
+        cause: Arc<WalError>,
+    },
+    /// Bytes that were acknowledged as durable are damaged or missing. Nothing was changed.
+    /// Restore from a copy, or salvage what is readable.
+    Corruption {
+        /// The damaged file, or the directory when a file is missing.
+        path: PathBuf,
+        /// Offset of the damage in that file, in bytes.
+        offset: u64,
+        /// Where in the log the damage begins.
+        start: Lsn,
+        /// Exclusive end of the range that must have been intact.
+        end: Lsn,
+        /// What is wrong there.
+        why: &'static str,
+    },
+    /// The path holds something that is not a log of this crate. Nothing was changed. Point the
+    /// log at a directory of its own.
+    NotALog {
+        /// The file or directory that is not ours.
+        path: PathBuf,
+        /// What gave it away.
+        why: &'static str,
+    },
+    /// There is no log here and the options forbid creating one.
+    NotFound {
+        /// The directory that was searched.
+        path: PathBuf,
+    },
+    /// There is a log here already and the options demand a new one.
+    AlreadyExists {
+        /// The directory that holds the log.
+        path: PathBuf,
+    },
+    /// The log was written by a newer version of this crate. Nothing was changed; upgrade.
+    UnsupportedVersion {
+        /// The file that says so.
+        path: PathBuf,
+        /// Major version found.
+        major: u16,
+        /// Incompatible feature bits found.
+        incompat: u32,
+    },
+    /// Another handle, in this process or another, has the log open for writing.
+    Locked {
+        /// The locked file.
+        path: PathBuf,
+    },
+    /// No record starts at this LSN: it is at or past the end, or inside a record.
+    NotARecord {
+        /// The LSN asked for.
+        lsn: Lsn,
+    },
+    /// The LSN lies in a part of the log that was truncated.
+    Truncated {
+        /// The LSN asked for.
+        lsn: Lsn,
+        /// The oldest LSN still kept.
+        head: Lsn,
+    },
+    /// The log is closed.
+    Closed,
+    /// The file system is full. Nothing is lost: what was appended stays in memory, and the next
+    /// call goes on once there is space.
+    StorageFull {
+        /// The file that could not grow.
+        path: PathBuf,
+    },
+    /// Memory could not be allocated. Nothing was appended.
+    OutOfMemory,
+    /// The record needs a feature that this build lacks. Enable it.
+    FeatureMissing {
+        /// Name of the cargo feature.
+        feature: &'static str,
+    },
+    /// The LSN space (2^62 bytes) is used up. Start a new log.
+    LsnExhausted,
+    /// The store called back into the log from inside a write or sync stage. The call did
+    /// nothing; make it from another place.
+    Reentrant,
+    /// This process is a fork of the one that opened the log. The handle does no I/O here; open
+    /// the log anew after the parent has closed it.
+    Forked,
+    /// An option is out of range or contradicts another. Nothing was opened.
+    InvalidOption {
+        /// Name of the option.
+        name: &'static str,
+        /// What it must satisfy.
+        why: &'static str,
+    },
+}
+
+impl WalError {
+    pub(crate) fn io(operation: &'static str, path: &Path, source: io::Error) -> Self {
+        if source.kind() == io::ErrorKind::OutOfMemory {
+            return Self::OutOfMemory;
+        }
+        Self::Io { operation, path: path.to_path_buf(), source: Arc::new(source) }
+    }
+
+    /// A store call failed where running out of space loses nothing.
+    pub(crate) fn io_or_full(operation: &'static str, path: &Path, source: io::Error) -> Self {
+        if is_full(&source) {
+            return Self::StorageFull { path: path.to_path_buf() };
+        }
+        Self::io(operation, path, source)
+    }
+
+    /// Wraps a first failure for the callers that come after it; idempotent.
+    pub(crate) fn poisoned(cause: Self) -> Self {
+        match cause {
+            already @ Self::Poisoned { .. } => already,
+            cause => Self::Poisoned { cause: Arc::new(cause) },
+        }
+    }
+
+    /// True when acknowledged bytes are damaged or missing.
+    #[must_use]
+    pub fn is_corruption(&self) -> bool {
+        match self {
+            Self::Corruption { .. } => true,
+            Self::Poisoned { cause } => cause.is_corruption(),
+            _ => false,
+        }
+    }
+
+    /// True when this handle will never acknowledge anything again.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        matches!(self, Self::Poisoned { .. })
+    }
+
+    /// True when the same call on the same handle can succeed later, once its cause (a full file
+    /// system, a lock held elsewhere, exhausted memory) is gone.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::StorageFull { .. } | Self::Locked { .. } | Self::OutOfMemory)
+    }
+}
+
+/// True for the errors that mean "no space left" and nothing worse.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+impl fmt::Display for WalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { operation, path, source } => {
+                write!(f, "{operation} failed on {}: {source}", path.display())
+            }
+            Self::RecordTooLarge { len, max } => {
+                write!(f, "record of {len} bytes exceeds max_record_bytes ({max})")
+            }
+            Self::BatchTooLarge { len, max } => {
+                write!(f, "batch of {len} encoded bytes exceeds max_batch_bytes ({max})")
+            }
+            Self::Poisoned { cause } => {
+                write!(f, "log is poisoned by an earlier failure ({cause}); reopen it")
+            }
+            Self::Corruption { path, offset, start, end, why } => write!(
+                f,
+                "corruption in {} at offset {offset}, LSN {start} to {end}: {why}; nothing was \
+                 changed, restore or salvage the log",
+                path.display()
+            ),
+            Self::NotALog { path, why } => {
+                write!(f, "{} is not a log: {why}; nothing was changed", path.display())
+            }
+            Self::NotFound { path } => write!(f, "no log in {}", path.display()),
+            Self::AlreadyExists { path } => {
+                write!(f, "a log already exists in {}", path.display())
+            }
+            Self::UnsupportedVersion { path, major, incompat } => write!(
+                f,
+                "{} has format version {major} with incompatible features {incompat:#x}, newer \
+                 than this build supports; upgrade to open it",
+                path.display()
+            ),
+            Self::Locked { path } => {
+                write!(f, "{} is locked by another handle", path.display())
+            }
+            Self::NotARecord { lsn } => write!(f, "no record starts at LSN {lsn}"),
+            Self::Truncated { lsn, head } => {
+                write!(f, "LSN {lsn} was truncated; the log begins at {head}")
+            }
+            Self::Closed => f.write_str("log is closed"),
+            Self::StorageFull { path } => write!(
+                f,
+                "no space left for {}; free some and call again, nothing is lost",
+                path.display()
+            ),
+            Self::OutOfMemory => f.write_str("out of memory"),
+            Self::FeatureMissing { feature } => {
+                write!(f, "this build lacks the feature {feature}, which the log needs")
+            }
+            Self::LsnExhausted => f.write_str("the LSN space is used up; start a new log"),
+            Self::Reentrant => f.write_str("the store called back into the log it serves"),
+            Self::Forked => f.write_str("this handle belongs to the parent process of a fork"),
+            Self::InvalidOption { name, why } => write!(f, "option {name} {why}"),
+        }
+    }
+}
+
+impl std::error::Error for WalError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(&**source),
+            Self::Poisoned { cause } => Some(&**cause),
+            _ => None,
+        }
+    }
+}
+
+impl From<WalError> for io::Error {
+    fn from(error: WalError) -> Self {
+        let kind = match &error {
+            WalError::Io { source, .. } => source.kind(),
+            WalError::Corruption { .. } | WalError::NotALog { .. } => io::ErrorKind::InvalidData,
+            WalError::NotFound { .. } => io::ErrorKind::NotFound,
+            WalError::AlreadyExists { .. } => io::ErrorKind::AlreadyExists,
+            WalError::UnsupportedVersion { .. } | WalError::FeatureMissing { .. } => io::ErrorKind::Unsupported,
+            WalError::Locked { .. } => io::ErrorKind::WouldBlock,
+            WalError::StorageFull { .. } => io::ErrorKind::StorageFull,
+            WalError::OutOfMemory => io::ErrorKind::OutOfMemory,
+            WalError::RecordTooLarge { .. }
+            | WalError::BatchTooLarge { .. }
+            | WalError::NotARecord { .. }
+            | WalError::InvalidOption { .. } => io::ErrorKind::InvalidInput,
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn poisoning_keeps_the_first_cause() {
+        let first = WalError::poisoned(WalError::OutOfMemory);
+        let again = WalError::poisoned(first.clone());
+        assert_eq!(first.to_string(), again.to_string());
+        assert!(again.is_poisoned() && !again.is_retryable());
+    }
+
+    #[test]
+    fn a_full_disk_is_retryable_and_an_io_error_is_not() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        assert!(WalError::io_or_full("write", Path::new("x"), full).is_retryable());
+        let other = io::Error::from(io::ErrorKind::PermissionDenied);
+        let other = WalError::io_or_full("write", Path::new("x"), other);
+        assert!(!other.is_retryable());
+        assert_eq!(io::Error::from(other).kind(), io::ErrorKind::PermissionDenied);
+    }
+}

@@ -1,0 +1,123 @@
+//! Appending through the ring.
+
+use std::cell::Cell;
+
+use super::{Backing, Engine, Intent, stage::Wrote};
+use crate::codec::{self, Unit};
+use crate::error::{Result, WalError};
+use crate::format::frame::Seed;
+use crate::ring::{PAUSED, Refusal, Reservation};
+use crate::sync::Poll;
+
+impl<B: Backing> Engine<B> {
+    /// Appends a unit, and returns where it starts. Buffered: order only.
+    ///
+    /// While the ring has room this takes no lock, allocates nothing and makes no system call.
+    pub(crate) fn append(&self, unit: &mut Unit, hint: &Cell<usize>) -> Result<u64> {
+        if codec::in_stage(self.identity()) {
+            return Err(WalError::Reentrant);
+        }
+        if unit.len() > self.ring.max_unit() {
+            return self.append_large(unit);
+        }
+        let poll = Poll::default();
+        loop {
+            match self.ring.reserve(unit.len(), hint) {
+                Ok(reservation) => return Ok(self.fill(reservation, unit)),
+                Err(Refusal::Busy) => poll.wait(),
+                Err(Refusal::Full) => self.make_room(&poll)?,
+                Err(Refusal::Flagged(flags)) => {
+                    self.refuse(flags)?;
+                    if flags & PAUSED != 0 {
+                        self.wait_for_pause();
+                    }
+                }
+                Err(Refusal::Exhausted) => return Err(WalError::LsnExhausted),
+            }
+        }
+    }
+
+    /// Seals the unit at its place and copies it. Nothing in here allocates, locks, waits or runs
+    /// user code; should it unwind all the same, the guard leaves a pad.
+    #[inline]
+    fn fill(&self, reservation: Reservation<'_>, unit: &mut Unit) -> u64 {
+        let mut guard = PadOnUnwind { reservation, seed: self.seed(), filled: false };
+        let start = guard.reservation.start();
+        // The epoch and the watermark are read inside the slot, so that no cut of the log lies
+        // between reading them and using them.
+        unit.seal(guard.seed, start, self.durable());
+        guard.reservation.fill(0, unit.bytes());
+        guard.reservation.count(unit.records(), start + unit.last());
+        guard.filled = true;
+        start
+    }
+
+    /// Reserves a place for the unit and unwinds before it is filled.
+    #[cfg(any(test, all(loom, feature = "loom")))]
+    pub(super) fn abandon(&self, unit: &Unit, hint: &Cell<usize>) {
+        let reservation = self.ring.reserve(unit.len(), hint);
+        drop(reservation.map(|reservation| PadOnUnwind {
+            reservation,
+            seed: self.seed(),
+            filled: false,
+        }));
+    }
+
+    /// Helps the write stage until the ring may have room.
+    #[cold]
+    fn make_room(&self, poll: &Poll) -> Result<()> {
+        self.stats.ring_waits.add(1);
+        self.backing.check()?;
+        let mut stage = self.stage.lock();
+        if self.ring.admit() != Err(Refusal::Full) {
+            return Ok(());
+        }
+        let before = self.ring.written();
+        let wrote = self.write_out(&mut stage, Intent::Flush)?;
+        let written = self.ring.written();
+        drop(stage);
+        match wrote {
+            Wrote::AtBound => self.tracker.wait(written, true, self),
+            Wrote::All if written == before => {
+                // Somebody's open reservation is in the way; it waits for nothing.
+                poll.wait();
+                Ok(())
+            }
+            Wrote::All => Ok(()),
+        }
+    }
+
+    /// Waits until a pause that was seen has ended.
+    #[cold]
+    pub(super) fn wait_for_pause(&self) {
+        drop(self.pause.lock());
+    }
+}
+
+/// An open reservation that becomes a pad frame if its appender unwinds.
+struct PadOnUnwind<'a> {
+    reservation: Reservation<'a>,
+    seed: Seed,
+    filled: bool,
+}
+
+impl Drop for PadOnUnwind<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.filled {
+            self.pad();
+        }
+    }
+}
+
+impl PadOnUnwind<'_> {
+    #[cold]
+    fn pad(&mut self) {
+        let (start, len) = (self.reservation.start(), self.reservation.len());
+        let reservation = &mut self.reservation;
+        let Ok(()) = codec::write_pad(self.seed, start, len, |offset, piece| {
+            reservation.fill(offset, piece);
+            Ok::<(), std::convert::Infallible>(())
+        });
+    }
+}

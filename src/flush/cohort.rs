@@ -1,0 +1,54 @@
+//! The sync stage: what a leader does for its cohort, and poison.
+
+use super::stage::Wrote;
+use super::{Backing, Engine, Intent};
+use crate::commit::{Cohort, Outcome};
+use crate::error::WalError;
+use crate::ring::POISONED;
+use crate::sync::Poll;
+
+impl<B: Backing> Cohort for Engine<B> {
+    fn run(&self, target: u64) -> Outcome {
+        let poll = Poll::default();
+        loop {
+            let mut stage = self.stage.lock();
+            let wrote = self.write_out(&mut stage, Intent::Sync);
+            let (durable, written) = (self.durable(), self.ring.written());
+            if wrote.as_ref().is_ok_and(|wrote| *wrote == Wrote::All) && written < target {
+                // An appender below the target still copies. Hold nothing while it does.
+                drop(stage);
+                poll.wait();
+                continue;
+            }
+            // `written` and the unsynced files are read together, or a rotation in between would
+            // let `durable` pass bytes that this sync does not cover.
+            let snapshot = self.backing.snapshot(&mut stage.backing, durable);
+            drop(stage);
+            let failure = wrote.err();
+            if matches!(failure, Some(WalError::StorageFull { .. }) | None) && written > durable {
+                return self.sync_snapshot(&snapshot, written, failure);
+            }
+            return Outcome { durable, failure };
+        }
+    }
+
+    fn poison(&self, cause: WalError) {
+        // The cause first: whoever meets the flag finds it.
+        self.tracker.poison(cause);
+        self.ring.raise(POISONED);
+    }
+}
+
+impl<B: Backing> Engine<B> {
+    fn sync_snapshot(
+        &self,
+        snapshot: &B::Snapshot,
+        written: u64,
+        failure: Option<WalError>,
+    ) -> Outcome {
+        match self.in_stage("sync", || self.backing.sync(snapshot, written)) {
+            Ok(()) => Outcome { durable: written, failure },
+            Err(error) => Outcome { durable: self.durable(), failure: Some(error) },
+        }
+    }
+}

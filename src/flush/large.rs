@@ -1,0 +1,114 @@
+//! Units above the ring's limit: one owner pauses the log for a moment and writes around the ring.
+
+use super::stage::Wrote;
+use super::{Backing, Debt, Engine, Intent, Stage};
+use crate::codec::Unit;
+use crate::error::{Result, WalError};
+use crate::lsn::LSN_LIMIT;
+use crate::sync::MutexGuard;
+
+impl<B: Backing> Engine<B> {
+    /// Appends a unit that the ring cannot take. Blocks other appenders while it writes.
+    pub(super) fn append_large(&self, unit: &mut Unit) -> Result<u64> {
+        self.enter()?;
+        let _owner = self.pause.lock();
+        let frozen = match self.ring.pause() {
+            Ok(frozen) => frozen,
+            Err(flags) => {
+                self.refuse(flags)?;
+                // PAUSED has no other owner while the lock is held.
+                return Err(WalError::Closed);
+            }
+        };
+        let mut pause = Pause { engine: self, at: frozen, over: false };
+        if frozen >= LSN_LIMIT - unit.len() {
+            return Err(WalError::LsnExhausted);
+        }
+        self.ring.drain();
+        let mut stage = self.write_all_below(frozen, unit.len())?;
+        let result = self.write_large(&mut stage, unit, frozen, &mut pause);
+        pause.end(&mut stage);
+        result.map(|()| frozen)
+    }
+
+    /// Writes everything below `frozen` and secures a segment with room for the unit; returns the
+    /// stage, held, with the bound on unsynced bytes respected.
+    fn write_all_below(
+        &self,
+        frozen: u64,
+        len: u64,
+    ) -> Result<MutexGuard<'_, Stage<B::Stage>>> {
+        loop {
+            let mut stage = self.stage.lock();
+            let wrote = self.write_out(&mut stage, Intent::Flush)?;
+            let (written, durable) = (self.ring.written(), self.durable());
+            let bound = durable.saturating_add(self.max_unsynced);
+            if wrote == Wrote::All && written == frozen && (written < bound || written == durable) {
+                if written + len > self.backing.limit(&stage.backing) {
+                    self.begin_segment(&mut stage)?;
+                }
+                return Ok(stage);
+            }
+            drop(stage);
+            // The stage never waits for a sync; its owner does, holding only the pause.
+            self.tracker.wait(written, true, self)?;
+        }
+    }
+
+    /// Seals and writes the unit at `frozen`, and moves `written` past it. Decides where the log
+    /// goes on after a failure.
+    fn write_large(
+        &self,
+        stage: &mut MutexGuard<'_, Stage<B::Stage>>,
+        unit: &mut Unit,
+        frozen: u64,
+        pause: &mut Pause<'_, B>,
+    ) -> Result<()> {
+        self.refuse_stage(stage)?;
+        let end = frozen + unit.len();
+        unit.seal(self.seed(), frozen, self.durable());
+        // From here on the place is used up, whatever becomes of the write: part of the unit may
+        // be on disk, valid at this LSN.
+        pause.at = end;
+        let written = self.in_stage("write", || {
+            self.backing.write(&mut stage.backing, frozen, &[unit.bytes()], Intent::Flush)
+        });
+        match written {
+            Ok(()) => {
+                self.ring.set_written(end);
+                self.stats.flushes.add(1);
+                self.stats.appends.add(unit.records());
+                self.stats.bytes.add(unit.len());
+                self.stats.last_large.set(frozen + unit.last() + 1);
+            }
+            Err(_) => stage.debt = Some(Debt { start: frozen, end }),
+        }
+        written
+    }
+}
+
+/// Ownership of PAUSED. However it ends, the log is reopened under the write stage, at the place
+/// that the unit has used up or not.
+struct Pause<'a, B: Backing> {
+    engine: &'a Engine<B>,
+    at: u64,
+    over: bool,
+}
+
+impl<B: Backing> Pause<'_, B> {
+    /// Reopens the log; the caller holds the write stage. `written`, if it moved, has moved
+    /// already: a reservation that sees the larger tail sees it too.
+    fn end(&mut self, _stage: &mut MutexGuard<'_, Stage<B::Stage>>) {
+        self.over = true;
+        self.engine.ring.reopen(self.at);
+    }
+}
+
+impl<B: Backing> Drop for Pause<'_, B> {
+    fn drop(&mut self) {
+        if !self.over {
+            let engine = self.engine;
+            self.end(&mut engine.stage.lock());
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! The engine: appends through the ring, a write stage, a sync stage, and the ways around them.
+//!
+//! Moves `written`. Generic over the [`Backing`] that does the I/O, so that the models in
+//! `loom-tests/` run this very code.
+//!
+//! * *Write stage*, one at a time under its lock: computes `published` and hands
+//!   `[written, published)` to the current segment, cut at reservation boundaries where a segment
+//!   is full or the bound on unsynced bytes is near. It waits for nothing but I/O: not for slots,
+//!   not for syncs.
+//! * *Sync stage*, one at a time by leadership: snapshots `written` and the files with unsynced
+//!   bytes together under the write-stage lock, unlocks, syncs.
+//!
+//! Lock order: admin, pause, leadership, write stage, CONTROL; the tracker's list lock and the
+//! list of live segments are leaves. Who holds the write stage waits for none of the others.
+//!
+//! A store call that panics poisons. After poison nothing is written.
+
+mod append;
+mod close;
+mod cohort;
+mod large;
+#[cfg(any(test, all(loom, feature = "loom")))]
+pub(crate) mod model;
+mod stage;
+mod storage;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use crate::codec;
+use crate::commit::{Cohort, Tracker};
+use crate::error::{Result, WalError};
+use crate::format::frame::Seed;
+use crate::options::Gather;
+use crate::ring::{CLOSED, POISONED, Ring};
+use crate::stats::Stats;
+use crate::sync::{Arc, AtomicU32, Mutex, Ordering, Poll};
+
+pub(crate) use storage::Storage;
+
+/// Why bytes are written: before a sync, or for the operating system alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Intent {
+    Flush,
+    Sync,
+}
+
+/// The I/O of the stages. Out-of-space is reported as `StorageFull` only when nothing but the
+/// bytes of this call is affected; every other error poisons.
+pub(crate) trait Backing: Send + Sync + 'static {
+    /// What the write stage owns.
+    type Stage: Send;
+    /// What one sync covers.
+    type Snapshot;
+
+    /// Fails where no I/O may be done at all.
+    fn check(&self) -> Result<()>;
+    /// LSN up to which the current segment takes frames, exclusive.
+    fn limit(&self, stage: &Self::Stage) -> u64;
+    /// Whether the current segment has no frames.
+    fn is_fresh(&self, stage: &Self::Stage, at: u64) -> bool;
+    /// Begins a new segment at `at`. All below `durable` is durable.
+    fn rotate(&self, stage: &mut Self::Stage, at: u64, durable: u64) -> Result<()>;
+    /// Writes consecutive parts at `at`.
+    fn write(
+        &self,
+        stage: &mut Self::Stage,
+        at: u64,
+        parts: &[&[u8]],
+        intent: Intent,
+    ) -> Result<()>;
+    /// The files with bytes in `[durable, written)`.
+    fn snapshot(&self, stage: &mut Self::Stage, durable: u64) -> Self::Snapshot;
+    /// Makes everything a snapshot covers durable; `written` was read with it.
+    fn sync(&self, snapshot: &Self::Snapshot, written: u64) -> Result<()>;
+}
+
+/// Sizes that the engine is built with, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) ring_bytes: usize,
+    pub(crate) slots: usize,
+    pub(crate) max_unsynced: u64,
+    pub(crate) gather: Gather,
+}
+
+/// What the write-stage lock protects.
+struct Stage<T> {
+    backing: T,
+    /// Bytes handed out to a large unit that was sealed and not written; a pad must cover them
+    /// before anything above. Starts at `written`.
+    debt: Option<Debt>,
+    /// No I/O any more.
+    closed: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Debt {
+    start: u64,
+    end: u64,
+}
+
+pub(crate) struct Engine<B: Backing> {
+    ring: Ring,
+    tracker: Tracker,
+    stage: Mutex<Stage<B::Stage>>,
+    backing: B,
+    /// Held by the owner of PAUSED; appenders that meet a pause queue here until it ends.
+    pause: Mutex<()>,
+    /// Held by whoever closes.
+    admin: Mutex<Closing>,
+    /// The checksum state of the current epoch. Changed only while paused and drained.
+    seed: AtomicU32,
+    max_unsynced: u64,
+    stats: Arc<Stats>,
+}
+
+/// How far closing has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Closing {
+    Open,
+    Closed,
+}
+
+impl<B: Backing> Engine<B> {
+    /// An engine for a log whose bytes below `end` are durable and whose stage state is `stage`.
+    pub(crate) fn new(
+        backing: B,
+        stage: B::Stage,
+        seed: Seed,
+        end: u64,
+        limits: Limits,
+    ) -> Result<Self> {
+        let ring =
+            Ring::new(limits.ring_bytes, limits.slots, end).ok_or(WalError::OutOfMemory)?;
+        let stats = Arc::new(Stats::new());
+        Ok(Self {
+            ring,
+            tracker: Tracker::new(end, limits.gather, Arc::clone(&stats)),
+            stage: Mutex::new(Stage { backing: stage, debt: None, closed: false }),
+            backing,
+            pause: Mutex::new(()),
+            admin: Mutex::new(Closing::Open),
+            seed: AtomicU32::new(seed.0),
+            max_unsynced: limits.max_unsynced,
+            stats,
+        })
+    }
+
+    pub(crate) fn backing(&self) -> &B {
+        &self.backing
+    }
+
+    pub(crate) fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    pub(crate) fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Every byte below is durable.
+    pub(crate) fn durable(&self) -> u64 {
+        self.tracker.durable()
+    }
+
+    /// Exclusive end of everything appended so far.
+    pub(crate) fn end(&self) -> u64 {
+        let poll = Poll::default();
+        loop {
+            // `None` lasts from the raising of a flag to the store behind it.
+            if let Some(end) = self.ring.end() {
+                return end.max(self.ring.written());
+            }
+            poll.wait();
+        }
+    }
+
+    fn seed(&self) -> Seed {
+        // ORDERING: Relaxed; changed only while paused and drained, and the tail's
+        // read-modify-writes order that against every reservation.
+        Seed(self.seed.load(Ordering::Relaxed))
+    }
+
+    /// Refuses calls from inside a stage, from a forked process, and on a closed or poisoned log.
+    pub(crate) fn enter(&self) -> Result<()> {
+        self.enter_for_reading()?;
+        self.refuse(self.ring.flags())
+    }
+
+    /// Refuses calls from inside a stage, from a forked process, and on a closed log.
+    pub(crate) fn enter_for_reading(&self) -> Result<()> {
+        if codec::in_stage(self.identity()) {
+            return Err(WalError::Reentrant);
+        }
+        self.backing.check()?;
+        if self.ring.flags() & CLOSED != 0 {
+            return Err(WalError::Closed);
+        }
+        Ok(())
+    }
+
+    /// The error that flags of the tail stand for, if any.
+    fn refuse(&self, flags: u64) -> Result<()> {
+        if flags & POISONED != 0 {
+            self.tracker.check()?;
+        }
+        if flags & CLOSED != 0 { Err(WalError::Closed) } else { Ok(()) }
+    }
+
+    fn identity(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Waits until every byte below `target` is durable; leads or joins a cohort.
+    pub(crate) fn commit(&self, target: u64) -> Result<()> {
+        if self.durable() >= target {
+            return Ok(());
+        }
+        self.backing.check()?;
+        self.tracker.wait(target, false, self)
+    }
+
+    /// Makes everything appended so far durable.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.enter()?;
+        self.commit(self.end())
+    }
+
+    /// Hands everything appended so far to the operating system.
+    pub(crate) fn flush(&self) -> Result<()> {
+        self.enter()?;
+        self.flush_to(self.end())
+    }
+
+    /// Ends the current segment, unless it is empty.
+    pub(crate) fn rotate(&self) -> Result<()> {
+        self.flush()?;
+        let mut stage = self.stage.lock();
+        self.begin_segment(&mut stage)
+    }
+
+    /// Runs a store call as a stage: marks the thread, turns a panic into an error, and poisons
+    /// on every error but out-of-space.
+    fn in_stage<T>(&self, operation: &'static str, call: impl FnOnce() -> Result<T>) -> Result<T> {
+        let mark = codec::StageMark::new(self.identity());
+        let result = catch_unwind(AssertUnwindSafe(call));
+        drop(mark);
+        let result = result.unwrap_or_else(|_| {
+            let source = std::io::Error::other("the store panicked");
+            Err(WalError::io(operation, Path::new(""), source))
+        });
+        match result {
+            Err(full @ WalError::StorageFull { .. }) => Err(full),
+            Err(cause) => {
+                self.poison(cause);
+                // The first failure, which may be another one.
+                self.tracker.check()?;
+                Err(WalError::Closed)
+            }
+            ok => ok,
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

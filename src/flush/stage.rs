@@ -1,0 +1,170 @@
+//! The write stage: from the ring to the operating system.
+
+use super::{Backing, Debt, Engine, Intent, Stage};
+use crate::codec;
+use crate::error::Result;
+use crate::format::frame::{self, HEADER_BYTES};
+use crate::format::{u32_at, array};
+use crate::sync::{MutexGuard, Poll};
+
+/// How far a pass of the write stage got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wrote {
+    /// All that was published is written.
+    All,
+    /// The bound on unsynced bytes is reached; a sync must come first.
+    AtBound,
+}
+
+/// A debt is paid in pads of at most this many bytes.
+const PAD_BYTES: u64 = 1 << 30;
+
+impl<B: Backing> Engine<B> {
+    /// Hands everything below `target` to the operating system, and whatever else is published.
+    pub(super) fn flush_to(&self, target: u64) -> Result<()> {
+        let poll = Poll::default();
+        while self.ring.written() < target {
+            self.backing.check()?;
+            let mut stage = self.stage.lock();
+            if self.ring.written() >= target {
+                break;
+            }
+            let wrote = self.write_out(&mut stage, Intent::Flush)?;
+            let written = self.ring.written();
+            drop(stage);
+            match wrote {
+                Wrote::AtBound => self.tracker.wait(written, true, self)?,
+                // An appender below the target still copies; publishing wakes nobody.
+                Wrote::All if written < target => poll.wait(),
+                Wrote::All => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is published. `written` moves to reservation boundaries only. An error is
+    /// out-of-space, after which nothing is lost, or poison.
+    pub(super) fn write_out(
+        &self,
+        stage: &mut MutexGuard<'_, Stage<B::Stage>>,
+        intent: Intent,
+    ) -> Result<Wrote> {
+        loop {
+            self.refuse_stage(stage)?;
+            self.pay_debt(stage)?;
+            let written = self.ring.written();
+            let published = self.ring.published();
+            if published == written {
+                return Ok(Wrote::All);
+            }
+            let allowed = self.durable().saturating_add(self.max_unsynced);
+            if written >= allowed {
+                return Ok(Wrote::AtBound);
+            }
+            let limit = self.backing.limit(&stage.backing);
+            let end = if published <= limit.min(allowed) {
+                published
+            } else {
+                let (first, last) = self.boundaries(written, published, limit.min(allowed));
+                if last > written {
+                    last
+                } else if first > limit && !self.backing.is_fresh(&stage.backing, written) {
+                    self.begin_segment(stage)?;
+                    continue;
+                } else {
+                    // One unit may pass the bound, and one larger than a segment fills its own.
+                    first
+                }
+            };
+            self.ring.lend(written, end, |parts| {
+                self.in_stage("write", || {
+                    self.backing.write(&mut stage.backing, written, &parts, intent)
+                })
+            })?;
+            self.ring.set_written(end);
+            self.stats.flushes.add(1);
+        }
+    }
+
+    /// Fails when the stage may not be worked in.
+    pub(super) fn refuse_stage(&self, stage: &Stage<B::Stage>) -> Result<()> {
+        if self.ring.flags() & crate::ring::POISONED != 0 {
+            self.tracker.check()?;
+        }
+        if stage.closed { Err(crate::error::WalError::Closed) } else { Ok(()) }
+    }
+
+    /// Begins a new segment at `written`, unless the current one is empty.
+    pub(super) fn begin_segment(
+        &self,
+        stage: &mut MutexGuard<'_, Stage<B::Stage>>,
+    ) -> Result<()> {
+        self.refuse_stage(stage)?;
+        let (at, durable) = (self.ring.written(), self.durable());
+        if self.backing.is_fresh(&stage.backing, at) {
+            return Ok(());
+        }
+        self.in_stage("rotate", || self.backing.rotate(&mut stage.backing, at, durable))?;
+        self.stats.rotations.add(1);
+        Ok(())
+    }
+
+    /// Covers the bytes of a large unit that was sealed but could not be written. Nothing above
+    /// them is written before.
+    fn pay_debt(&self, stage: &mut MutexGuard<'_, Stage<B::Stage>>) -> Result<()> {
+        while let Some(debt) = stage.debt {
+            // The rest of a cut pad is at least as long as a header.
+            let len = match debt.end - debt.start {
+                len if len <= PAD_BYTES => len,
+                _ => PAD_BYTES - frame::HEADER,
+            };
+            let seed = self.seed();
+            self.in_stage("write", || {
+                codec::write_pad(seed, debt.start, len, |offset, piece| {
+                    let at = debt.start + offset;
+                    self.backing.write(&mut stage.backing, at, &[piece], Intent::Flush)
+                })
+            })?;
+            let paid = debt.start + len;
+            stage.debt = (paid < debt.end).then_some(Debt { start: paid, end: debt.end });
+            self.ring.set_written(paid);
+        }
+        Ok(())
+    }
+
+    /// The ends of units in `[written, published)`: the first one, and the last one that is at
+    /// most `cap` (`written` if there is none).
+    fn boundaries(&self, written: u64, published: u64, cap: u64) -> (u64, u64) {
+        self.ring.lend(written, published, |parts| {
+            let (mut first, mut last, mut at) = (None, written, written);
+            while at < published && first.is_none_or(|_| at < cap) {
+                let header = header_at(&parts, at - written);
+                at += frame::frame_bytes(u64::from(u32_at(&header, 4)));
+                if header[12] & frame::MORE != 0 {
+                    continue;
+                }
+                first.get_or_insert(at);
+                if at <= cap {
+                    last = at;
+                }
+            }
+            (first.unwrap_or(published), last)
+        })
+    }
+}
+
+/// The frame header at an offset of published bytes, which the ring's end may cut in two.
+#[expect(clippy::cast_possible_truncation, reason = "the offset is inside the ring")]
+fn header_at(parts: &[&[u8]; 2], offset: u64) -> [u8; HEADER_BYTES] {
+    let (offset, split) = (offset as usize, parts[0].len());
+    if offset >= split {
+        return array(parts[1], offset - split);
+    }
+    let mut header = array(parts[0], offset);
+    if let Some(missing @ 1..HEADER_BYTES) = (offset + HEADER_BYTES).checked_sub(split) {
+        let first = &parts[0][offset..];
+        header[..first.len()].copy_from_slice(first);
+        header[first.len()..].copy_from_slice(&parts[1][..missing]);
+    }
+    header
+}

@@ -1,0 +1,223 @@
+//! The [`Backing`] of a real log: segments and CONTROL in a store.
+
+use std::path::PathBuf;
+
+use super::{Backing, Intent};
+use crate::control::Control;
+use crate::error::{Result, WalError, is_full};
+use crate::format::name;
+use crate::format::segment::{FIRST_FRAME, SegmentHeader};
+use crate::options::{Preallocate, WalOptions};
+use crate::segments::{OpenSegment, construct, publish};
+use crate::store::{StoreFile, WalStore};
+use crate::sync::{Arc, Counter, Mutex};
+
+/// How far ahead of the write position a segment is zero-filled, in bytes.
+const ZERO_FILL_BYTES: u64 = 256 << 10;
+/// Writes of more than this overwrite nothing that a zero-fill would have prepared.
+const SMALL_WRITE_BYTES: u64 = 64 << 10;
+
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// Where a log keeps its bytes.
+pub(crate) struct Storage<S: WalStore> {
+    store: Arc<S>,
+    control: Control<S>,
+    /// The live chain, ascending; the last one takes frames. Readers copy it.
+    live: Mutex<Vec<SegmentHeader>>,
+    segment_bytes: u64,
+    max_unsynced: u64,
+    max_unit: u64,
+    max_record: u32,
+    zero_fill: bool,
+    /// The process that opened the log; a fork of it does no I/O.
+    process: u32,
+    syncs: Counter,
+}
+
+/// What the write stage owns.
+pub(crate) struct Writer<F> {
+    active: OpenSegment<F>,
+    /// File offset up to which the active segment's bytes exist; `u64::MAX`: no more zero-fill.
+    filled: u64,
+    /// Segments that were left with bytes no sync has covered, oldest first, with their ends.
+    unsynced: Vec<(OpenSegment<F>, u64)>,
+}
+
+/// What one sync covers.
+pub(crate) struct Covered<F> {
+    files: Vec<(PathBuf, Arc<F>)>,
+    newest_seq: u64,
+}
+
+impl<S: WalStore> Storage<S> {
+    /// Storage over a recovered log whose last live segment is `active` and ends at `end`.
+    pub(crate) fn new(
+        store: Arc<S>,
+        control: Control<S>,
+        live: Vec<SegmentHeader>,
+        active: S::File,
+        end: u64,
+        options: &WalOptions,
+    ) -> Result<(Self, Writer<S::File>)> {
+        let missing = WalError::NotFound { path: store.locate("") };
+        let header = *live.last().ok_or(missing)?;
+        let path = store.locate(&name::segment(header.seq));
+        let active = OpenSegment { header, file: Arc::new(active), path };
+        let writer = Writer { filled: active.offset(end), active, unsynced: Vec::new() };
+        let zero_fill = match options.preallocate {
+            Preallocate::Auto => store.overwriting_is_cheaper(),
+            Preallocate::Zeroed => true,
+            Preallocate::Off => false,
+        };
+        let storage = Self {
+            store,
+            control,
+            live: Mutex::new(live),
+            segment_bytes: options.segment_bytes,
+            max_unsynced: options.max_unsynced(),
+            max_unit: options.max_unit(),
+            max_record: options.max_record_bytes,
+            zero_fill,
+            process: std::process::id(),
+            syncs: Counter::default(),
+        };
+        Ok((storage, writer))
+    }
+
+    pub(crate) fn store(&self) -> &Arc<S> {
+        &self.store
+    }
+
+    pub(crate) fn control(&self) -> &Control<S> {
+        &self.control
+    }
+
+    /// The live chain, ascending.
+    pub(crate) fn live(&self) -> Vec<SegmentHeader> {
+        self.live.lock().clone()
+    }
+
+    /// Syncs of segments so far.
+    pub(crate) fn syncs(&self) -> u64 {
+        self.syncs.get()
+    }
+
+    /// Zero-fills the active segment a little ahead of `from`, so that the syncs of the next
+    /// small commits overwrite bytes that the file already has.
+    ///
+    /// Zeros are no frame, so a crash at any point changes nothing.
+    fn fill_ahead(&self, writer: &mut Writer<S::File>, from: u64) -> Result<()> {
+        let until = (from + ZERO_FILL_BYTES).next_multiple_of(4096).min(self.segment_bytes);
+        let mut at = from;
+        while at < until {
+            let piece = usize::try_from(until - at).unwrap_or(usize::MAX).min(ZEROS.len());
+            match writer.active.file.write_at(at, &ZEROS[..piece]) {
+                Ok(()) => at += piece as u64,
+                Err(error) if is_full(&error) => {
+                    // No data is at stake: the segment just goes on without preparation.
+                    writer.filled = u64::MAX;
+                    return Ok(());
+                }
+                Err(error) => return Err(WalError::io("write", &writer.active.path, error)),
+            }
+        }
+        writer.filled = writer.filled.max(at);
+        Ok(())
+    }
+}
+
+impl<S: WalStore> Backing for Storage<S> {
+    type Stage = Writer<S::File>;
+    type Snapshot = Covered<S::File>;
+
+    fn check(&self) -> Result<()> {
+        if std::process::id() == self.process { Ok(()) } else { Err(WalError::Forked) }
+    }
+
+    fn limit(&self, writer: &Self::Stage) -> u64 {
+        writer.active.header.base + (self.segment_bytes - FIRST_FRAME)
+    }
+
+    fn is_fresh(&self, writer: &Self::Stage, at: u64) -> bool {
+        at == writer.active.header.base
+    }
+
+    fn rotate(&self, writer: &mut Self::Stage, at: u64, durable: u64) -> Result<()> {
+        let claim = self.control.claim();
+        let previous = writer.active.header;
+        let header = SegmentHeader {
+            seq: previous.seq + 1,
+            base: at,
+            prev_seq: previous.seq,
+            head: claim.head,
+            durable,
+            max_unsynced: self.max_unsynced,
+            max_unit: self.max_unit,
+            max_record: self.max_record,
+            ..previous
+        };
+        let file = construct(&*self.store, &header, self.segment_bytes)?;
+        publish(&*self.store, &file, &header)?;
+        // CONTROL learns of the segment by the first sync that covers it, not here.
+        let path = self.store.locate(&name::segment(header.seq));
+        let active = OpenSegment { header, file: Arc::new(file), path };
+        let left = std::mem::replace(&mut writer.active, active);
+        writer.unsynced.push((left, at));
+        writer.filled = FIRST_FRAME;
+        self.live.lock().push(header);
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        writer: &mut Self::Stage,
+        at: u64,
+        parts: &[&[u8]],
+        intent: Intent,
+    ) -> Result<()> {
+        let start = writer.active.offset(at);
+        let mut offset = start;
+        for part in parts.iter().filter(|part| !part.is_empty()) {
+            let failed = |e| WalError::io_or_full("write", &writer.active.path, e);
+            writer.active.file.write_at(offset, part).map_err(failed)?;
+            offset += part.len() as u64;
+        }
+        if offset > writer.filled {
+            writer.filled = offset;
+            let small = offset - start <= SMALL_WRITE_BYTES;
+            if self.zero_fill && small && intent == Intent::Sync {
+                self.fill_ahead(writer, offset)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn snapshot(&self, writer: &mut Self::Stage, durable: u64) -> Self::Snapshot {
+        // A segment leaves when all its bytes are durable, that is by a sync that began after its
+        // last byte was written.
+        writer.unsynced.retain(|&(_, end)| end > durable);
+        let left = writer.unsynced.iter().map(|(segment, _)| segment);
+        let files = left.chain([&writer.active]);
+        Covered {
+            files: files.map(|s| (s.path.clone(), Arc::clone(&s.file))).collect(),
+            newest_seq: writer.active.header.seq,
+        }
+    }
+
+    fn sync(&self, covered: &Self::Snapshot, written: u64) -> Result<()> {
+        for (path, file) in &covered.files {
+            file.sync().map_err(|e| WalError::io("sync", path, e))?;
+            self.syncs.add(1);
+        }
+        if covered.newest_seq > self.control.claim().newest_seq {
+            // DURABILITY: until this slot is durable nothing in a new segment is acknowledged, so
+            // a crash before it may lose the segment and no promise.
+            self.control.witness(|claim| {
+                claim.newest_seq = covered.newest_seq;
+                claim.durable = written;
+            })?;
+        }
+        Ok(())
+    }
+}

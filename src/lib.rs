@@ -1,0 +1,118 @@
+//! A write-ahead log for database engines: many threads share one [`Wal`], append without locks,
+//! and share fsyncs.
+//!
+//! The log is an endless sequence of bytes; an [`Lsn`] is a position in it. Appenders reserve
+//! byte ranges with one atomic `fetch_add` and copy frames they have encoded beforehand into a
+//! ring. A *cohort* is the set of commits that one fsync makes durable: committers lead or join
+//! one, so that N threads that commit at once pay for one sync, not for N.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::thread;
+//!
+//! use cohort_wal::Wal;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! # let dir = dir.path().join("log");
+//! let wal = Arc::new(Wal::open(&dir)?);
+//! let committers = (0..4).map(|account| {
+//!     let wal = Arc::clone(&wal);
+//!     thread::spawn(move || wal.append_and_sync(format!("credit {account}").as_bytes()))
+//! });
+//! for committer in committers.collect::<Vec<_>>() {
+//!     committer.join().unwrap()?;
+//! }
+//! wal.close()?;
+//!
+//! let mut records = 0;
+//! for record in Wal::open(&dir)?.iter()? {
+//!     assert!(record?.starts_with(b"credit "));
+//!     records += 1;
+//! }
+//! assert_eq!(records, 4);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Guarantees
+//!
+//! | promise | given by | survives |
+//! |---|---|---|
+//! | buffered | `append`, `append_vectored`, `append_batch` | nothing yet; the order is fixed |
+//! | flushed | `flush`, `iter` | death of the process |
+//! | durable | `sync`, `wait_durable`, `append_and_sync`, `append_batch_and_sync`, `close` | power loss |
+//!
+//! Records come back in LSN order, a batch whole or not at all, and nothing that was not
+//! appended. Damage to what was acknowledged is refused with [`WalError::Corruption`], never cut
+//! away; the one limit is that damage confined to what the last two cohorts wrote can look like a
+//! torn tail. A failed write or sync poisons the log: nothing is acknowledged afterwards, nobody
+//! waits for ever, nothing is retried.
+//!
+//! # Progress
+//!
+//! | operation | progress | system calls | waits for |
+//! |---|---|---|---|
+//! | `append`, `append_vectored`, `append_batch`, ring has room | lock-free | none | nothing |
+//! | the same, ring full | blocking | write | the write stage; at the bound on unsynced bytes, a sync |
+//! | the same, above the ring's limit | blocking | write | open reservations, the write stage |
+//! | `flush`, `iter`, `iter_from`, `rotate` | blocking | write | the write stage |
+//! | `sync`, `wait_durable`, `append_and_sync` | blocking | write, fdatasync | one sync, two if one was under way |
+//! | the same, already durable | wait-free | none | nothing |
+//! | `end_lsn`, `durable_lsn`, `stats` | lock-free | none | nothing |
+//! | `close`, drop | blocking | write, fdatasync | open reservations, a sync |
+//!
+//! # What a call returns in which state
+//!
+//! | method | poisoned | disk full | closed |
+//! |---|---|---|---|
+//! | `append` and its kin | `Poisoned` | `Ok` until the ring is full, then `StorageFull` | `Closed` |
+//! | `flush`, `sync`, `rotate` | `Poisoned` | `StorageFull`, once per call | `Closed` |
+//! | `wait_durable` | `Ok` if durable, else `Poisoned` | `Ok` if durable, else `StorageFull` | `Closed` |
+//! | `iter`, `iter_from` | what is durable | `StorageFull` while appended bytes cannot be written | `Closed` |
+//! | `head_lsn`, `end_lsn`, `durable_lsn`, `last_lsn`, `stats`, `recovery` | a value | a value | a value |
+//! | `close` | `Poisoned`, and the lock is released | `StorageFull`, call again | `Ok` |
+//!
+//! # What it is not
+//!
+//! No database, no replication, no index over records, no protection against somebody who can
+//! write to its files. One process at a time has a log open for writing.
+
+mod codec;
+mod commit;
+mod control;
+mod error;
+mod flush;
+mod format;
+mod lsn;
+mod options;
+mod reader;
+mod recovery;
+mod ring;
+mod scan;
+mod segments;
+mod stats;
+mod store;
+mod sync;
+mod wal;
+
+#[cfg(all(loom, feature = "loom"))]
+#[doc(hidden)]
+pub mod __loom {
+    pub use crate::flush::model::{Fault, Model};
+}
+
+pub use error::{Result, WalError};
+pub use lsn::Lsn;
+pub use options::{Gather, Preallocate, WalOptions};
+pub use reader::{Record, RecordRef, SegmentInfo, WalIter, WalReader};
+pub use recovery::RecoveryReport;
+pub use stats::{Histogram, WalStats};
+pub use store::{
+    FileHandle, FileStore, MemFile, MemSnapshot, MemStore, StoreFile, WalStore,
+};
+pub use wal::Wal;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

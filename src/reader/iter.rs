@@ -1,0 +1,209 @@
+//! [`WalIter`]: a cursor over the live chain.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::record::{Record, RecordRef};
+use crate::error::{Result, WalError};
+use crate::format::frame::{COMPRESSED, ENCRYPTED, Header, Kind};
+use crate::format::name;
+use crate::format::segment::{FIRST_FRAME, SegmentHeader};
+use crate::lsn::Lsn;
+use crate::scan::{Scanner, Step};
+use crate::store::WalStore;
+use crate::sync::Arc;
+
+/// Records in LSN order, up to an end that was fixed when the iterator was made.
+///
+/// As an `Iterator` it yields owned [`Record`]s; [`read_next`](Self::read_next) lends payloads
+/// instead and allocates nothing per record. Every checksum is verified. The files are read in
+/// blocks, one file open at a time. After an error the iterator ends.
+pub struct WalIter<S: WalStore> {
+    store: Arc<S>,
+    /// The segments that are left, last one first.
+    left: Vec<SegmentHeader>,
+    scanner: Option<Scanner<S::File>>,
+    segment: PathBuf,
+    /// LSN the next segment is read from.
+    from: u64,
+    end: u64,
+    /// The caller named this LSN; a record must start there.
+    first: Option<u64>,
+}
+
+impl<S: WalStore> fmt::Debug for WalIter<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = f.debug_struct("WalIter");
+        f.field("from", &self.from).field("end", &self.end).finish_non_exhaustive()
+    }
+}
+
+impl<S: WalStore> WalIter<S> {
+    /// A cursor over `[from, end)` of a live chain in ascending order whose oldest kept byte is
+    /// at `head`.
+    pub(crate) fn over(
+        store: Arc<S>,
+        live: Vec<SegmentHeader>,
+        head: u64,
+        from: u64,
+        end: u64,
+    ) -> Result<Self> {
+        if from < head {
+            return Err(WalError::Truncated { lsn: Lsn::new(from), head: Lsn::new(head) });
+        }
+        let mut left = live;
+        let containing = left.iter().rposition(|segment| segment.base <= from).unwrap_or(0);
+        left.drain(..containing);
+        left.reverse();
+        let first = (from != head && from < end).then_some(from);
+        let segment = store.locate("");
+        let mut iter = Self { store, left, scanner: None, segment, from, end, first };
+        if from >= end {
+            iter.left.clear();
+        } else if first.is_some() {
+            iter.require_record()?;
+        }
+        Ok(iter)
+    }
+
+    /// The next record, its payload lent until the next call; `None` at the end. Reads a block
+    /// now and then, otherwise does no I/O, and allocates only for a record larger than a block.
+    ///
+    /// # Errors
+    /// [`WalError::Corruption`] where bytes are damaged, [`WalError::Io`] where they cannot be
+    /// read; the iterator ends after either.
+    ///
+    /// # Examples
+    /// ```
+    /// # use cohort_wal::{MemStore, WalOptions};
+    /// # fn main() -> cohort_wal::Result<()> {
+    /// let wal = WalOptions::new().open_store(MemStore::new())?;
+    /// wal.append(b"one")?;
+    /// let mut records = wal.iter()?;
+    /// assert_eq!(records.read_next().unwrap()?.data(), b"one");
+    /// assert!(records.read_next().is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn read_next(&mut self) -> Option<Result<RecordRef<'_>>> {
+        match self.advance() {
+            Ok(Some(lsn)) => {
+                let body = self.scanner.as_ref().map(Scanner::body).unwrap_or_default();
+                Some(Ok(RecordRef::new(lsn, body)))
+            }
+            Ok(None) => None,
+            Err(error) => {
+                self.stop();
+                Some(Err(error))
+            }
+        }
+    }
+
+    fn stop(&mut self) {
+        self.left.clear();
+        self.scanner = None;
+    }
+
+    /// Moves to the next record, and returns its LSN.
+    fn advance(&mut self) -> Result<Option<u64>> {
+        loop {
+            let Some(scanner) = &mut self.scanner else {
+                if !self.next_segment()? {
+                    return Ok(None);
+                }
+                continue;
+            };
+            match scanner.next()? {
+                Step::Frame { lsn, header, .. } => {
+                    if readable_record(&header)? {
+                        return Ok(Some(lsn));
+                    }
+                }
+                Step::End => self.scanner = None,
+                Step::Invalid { lsn, why } => return Err(self.damage(lsn, why)),
+            }
+        }
+    }
+
+    fn damage(&self, lsn: u64, why: &'static str) -> WalError {
+        let base = self.scanner.as_ref().map_or(0, Scanner::base);
+        WalError::Corruption {
+            path: self.segment.clone(),
+            offset: FIRST_FRAME + lsn.saturating_sub(base),
+            start: Lsn::new(lsn),
+            end: Lsn::new(self.end),
+            why,
+        }
+    }
+
+    /// Opens the next segment; false when there is none.
+    fn next_segment(&mut self) -> Result<bool> {
+        let Some(header) = self.left.pop() else { return Ok(false) };
+        let cut = self.left.last().map_or(self.end, |next| next.base.min(self.end));
+        if self.from >= cut {
+            return Ok(true);
+        }
+        self.scanner = Some(self.open(&header, self.from.max(header.base), cut)?);
+        self.from = cut;
+        if cut == self.end {
+            self.left.clear();
+        }
+        Ok(true)
+    }
+
+    fn open(&mut self, header: &SegmentHeader, from: u64, end: u64) -> Result<Scanner<S::File>> {
+        let name = name::segment(header.seq);
+        self.segment = self.store.locate(&name);
+        let file =
+            self.store.open(&name).map_err(|e| WalError::io("open", &self.segment, e))?;
+        let path = self.segment.clone();
+        Scanner::new(file, path, header.seed(), header.base, header.max_record, from, end)
+    }
+
+    /// Fails unless a record starts at the LSN the caller named. Where no valid frame is, only
+    /// the frames before it tell a damaged record from a place that never was one.
+    fn require_record(&mut self) -> Result<()> {
+        let Some((header, lsn)) = self.left.last().copied().zip(self.first) else {
+            return Ok(());
+        };
+        let cut = self.left.iter().rev().nth(1).map_or(self.end, |next| next.base.min(self.end));
+        match self.open(&header, lsn, cut)?.next()? {
+            Step::Frame { header, .. } if header.kind == Kind::Record => return Ok(()),
+            Step::Frame { .. } | Step::End => {}
+            Step::Invalid { why, .. } => {
+                let mut walk = self.open(&header, header.base, cut)?;
+                while let Step::Frame { lsn: at, .. } = walk.next()? {
+                    if at > lsn {
+                        return Err(WalError::NotARecord { lsn: Lsn::new(lsn) });
+                    }
+                }
+                if walk.position() == lsn {
+                    self.scanner = Some(walk);
+                    return Err(self.damage(lsn, why));
+                }
+            }
+        }
+        Err(WalError::NotARecord { lsn: Lsn::new(lsn) })
+    }
+}
+
+/// Whether a frame is a record that this build can read.
+fn readable_record(header: &Header) -> Result<bool> {
+    if header.flags & ENCRYPTED != 0 {
+        return Err(WalError::FeatureMissing { feature: "aead" });
+    }
+    if header.flags & COMPRESSED != 0 {
+        return Err(WalError::FeatureMissing { feature: "lz4" });
+    }
+    Ok(header.kind == Kind::Record)
+}
+
+impl<S: WalStore> Iterator for WalIter<S> {
+    type Item = Result<Record>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.read_next().map(|record| record.map(|record| record.to_record()))
+    }
+}
+
+impl<S: WalStore> std::iter::FusedIterator for WalIter<S> {}

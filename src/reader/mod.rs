@@ -1,0 +1,12 @@
+//! Reading: records in LSN order, from the files, in blocks.
+//!
+//! Owns no watermark and writes nothing. A cursor reads up to an end that was fixed when it was
+//! made; bytes beyond it do not exist for it.
+
+mod iter;
+mod readonly;
+mod record;
+
+pub use iter::WalIter;
+pub use readonly::{SegmentInfo, WalReader};
+pub use record::{Record, RecordRef};

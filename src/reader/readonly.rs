@@ -1,0 +1,191 @@
+//! [`WalReader`]: reading a log without its lock, beside a writer that may be at work.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::WalIter;
+use crate::error::{Result, WalError};
+use crate::format::name;
+use crate::format::segment::SegmentHeader;
+use crate::lsn::Lsn;
+use crate::options::WalOptions;
+use crate::recovery::{Look, survey_read_only};
+use crate::store::{FileStore, StoreFile, WalStore};
+use crate::sync::Arc;
+
+/// A log opened for reading only: no lock, no change, safe beside a live writer.
+///
+/// It yields what was durable and witnessed as such when it was opened. For a log that was closed
+/// that is everything; beside a writer, or after a crash, records above the newest witnessed
+/// watermark do not show. Open another to see more.
+///
+/// ```
+/// use cohort_wal::{Wal, WalOptions};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path().join("log");
+/// let wal = Wal::open(&dir)?;
+/// wal.append_and_sync(b"seen by both")?;
+/// wal.close()?;
+///
+/// let reader = WalOptions::new().open_read_only(&dir)?;
+/// assert_eq!(reader.iter()?.next().unwrap()?.data(), b"seen by both");
+/// assert!(reader.is_clean());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct WalReader {
+    store: Arc<FileStore>,
+    look: Look,
+}
+
+/// One live segment of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SegmentInfo {
+    /// Creation order; part of the file's name.
+    pub seq: u64,
+    /// The opening of the log that wrote it.
+    pub epoch: u64,
+    /// LSN of its first frame.
+    pub base: Lsn,
+    /// Exclusive end of what it holds of the log.
+    pub end: Lsn,
+    /// Length of the file in bytes.
+    pub bytes: u64,
+    /// The file.
+    pub path: PathBuf,
+}
+
+impl WalOptions {
+    /// Opens the log in `dir` for reading only: takes no lock and changes nothing.
+    ///
+    /// Blocks for the time it takes to read the last segment. Of the options only those that
+    /// describe how records are encoded have an effect.
+    ///
+    /// # Errors
+    /// [`WalError::NotFound`] when there is no log, [`WalError::NotALog`] when there is something
+    /// else, [`WalError::Corruption`] when acknowledged bytes are damaged or missing,
+    /// [`WalError::UnsupportedVersion`], [`WalError::FeatureMissing`] or [`WalError::Io`].
+    ///
+    /// # Examples
+    /// ```
+    /// use cohort_wal::{WalError, WalOptions};
+    ///
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let missing = WalOptions::new().open_read_only(dir.path().join("log"));
+    /// assert!(matches!(missing, Err(WalError::NotFound { .. })));
+    /// ```
+    pub fn open_read_only(self, dir: impl AsRef<Path>) -> Result<WalReader> {
+        self.validate()?;
+        let dir = dir.as_ref();
+        let store = FileStore::existing(dir).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => WalError::NotFound { path: dir.to_path_buf() },
+            io::ErrorKind::NotADirectory => {
+                WalError::NotALog { path: dir.to_path_buf(), why: "it is not a directory" }
+            }
+            _ => WalError::io("open", dir, error),
+        })?;
+        let look = survey_read_only(&store)?;
+        Ok(WalReader { store: Arc::new(store), look })
+    }
+}
+
+impl WalReader {
+    /// The records from the head to [`end_lsn`](Self::end_lsn).
+    ///
+    /// # Errors
+    /// [`WalError::Io`] when a file cannot be opened: a writer may have removed it since.
+    ///
+    /// # Examples
+    /// ```
+    /// # use cohort_wal::{Wal, WalOptions};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// Wal::open(dir.path())?.append_and_sync(b"record")?;
+    /// assert_eq!(WalOptions::new().open_read_only(dir.path())?.iter()?.count(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn iter(&self) -> Result<WalIter<FileStore>> {
+        self.read(self.look.head)
+    }
+
+    /// The records from the one that starts at `lsn`; none when that is at or past the end.
+    ///
+    /// # Errors
+    /// [`WalError::Truncated`] below the head, [`WalError::NotARecord`] where no record starts,
+    /// and as [`iter`](Self::iter).
+    ///
+    /// # Examples
+    /// ```
+    /// # use cohort_wal::{Wal, WalOptions};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// let wal = Wal::open(dir.path())?;
+    /// wal.append(b"first")?;
+    /// let second = wal.append_and_sync(b"second")?;
+    /// wal.close()?;
+    /// let reader = WalOptions::new().open_read_only(dir.path())?;
+    /// assert_eq!(reader.iter_from(second)?.next().unwrap()?.data(), b"second");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn iter_from(&self, lsn: Lsn) -> Result<WalIter<FileStore>> {
+        self.read(lsn.get())
+    }
+
+    fn read(&self, from: u64) -> Result<WalIter<FileStore>> {
+        let Look { live, head, end, .. } = &self.look;
+        WalIter::over(Arc::clone(&self.store), live.clone(), *head, from, *end)
+    }
+
+    /// Oldest LSN kept.
+    #[must_use]
+    pub fn head_lsn(&self) -> Lsn {
+        Lsn::new(self.look.head)
+    }
+
+    /// Exclusive end of what this reader shows: everything below is durable.
+    #[must_use]
+    pub fn end_lsn(&self) -> Lsn {
+        Lsn::new(self.look.end)
+    }
+
+    /// True when the log had been closed: nothing lies beyond [`end_lsn`](Self::end_lsn).
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.look.clean
+    }
+
+    /// Files in the directory that are not part of a log.
+    #[must_use]
+    pub fn unknown_files(&self) -> &[String] {
+        &self.look.unknown_files
+    }
+
+    /// The live segments, oldest first. Asks the store for the length of each file; one that a
+    /// writer has removed since has length 0.
+    #[must_use]
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        let live = &self.look.live;
+        let next = live.iter().skip(1).map(|segment| segment.base).chain([self.look.end]);
+        live.iter().zip(next).map(|(segment, end)| self.segment(segment, end)).collect()
+    }
+
+    fn segment(&self, header: &SegmentHeader, end: u64) -> SegmentInfo {
+        let name = name::segment(header.seq);
+        let bytes = self.store.open(&name).and_then(|file| file.len()).unwrap_or(0);
+        SegmentInfo {
+            seq: header.seq,
+            epoch: header.epoch,
+            base: Lsn::new(header.base),
+            // A segment newer than the newest witnessed watermark shows nothing yet.
+            end: Lsn::new(end.min(self.look.end).max(header.base)),
+            bytes,
+            path: self.store.locate(&name),
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Applying a plan. Writes into no existing segment; a crash at any step leaves the old log whole.
+
+use std::path::{Path, PathBuf};
+
+use super::Recovered;
+use super::extent;
+use super::plan::Plan;
+use super::report::RecoveryReport;
+use super::survey;
+use crate::control::Control;
+use crate::error::{Result, WalError};
+use crate::format::frame::{self, Header, Kind, Seed};
+use crate::format::name;
+use crate::format::segment::{FIRST_FRAME, SegmentHeader};
+use crate::lsn::{LSN_LIMIT, Lsn};
+use crate::options::WalOptions;
+use crate::scan::{BLOCK, Step, to_u64};
+use crate::segments::{construct, publish};
+use crate::store::{StoreFile, WalStore};
+
+static ZEROS: [u8; 4096] = [0; 4096];
+
+/// How applying a plan ended.
+pub(super) enum Outcome<S: WalStore> {
+    Done(Box<Recovered<S>>),
+    /// Bytes are no longer what they were when the plan was made; the locked CONTROL comes back.
+    Changed(Option<S::File>),
+}
+
+/// Applies `plan` to a log whose CONTROL is `file`, locked.
+pub(super) fn apply<S: WalStore>(
+    store: &S,
+    options: &WalOptions,
+    file: S::File,
+    plan: &Plan,
+) -> Result<Outcome<S>> {
+    let view = &plan.survey.control;
+    let header = next_header(options, plan, random()?)?;
+    // DURABILITY: files without a name are nobody's; a crash leaves some of them for next time.
+    let swept = store.sweep().map_err(|e| WalError::io("sweep", &store.locate(""), e))?;
+    let control = Control::<S>::adopt(file, store.locate(name::CONTROL), view.newest, view.slot);
+    // DURABILITY: from here on the disk holds the claim that the plan rests on, even if it came
+    // from a page cache that the disk never got.
+    control.make_true(&view.bytes)?;
+    // DURABILITY: the head is durable, so a crash leaves any of these or none, all below head.
+    let below = below_head(plan);
+    below.iter().try_for_each(|segment| remove(store, &name::segment(segment.seq)))?;
+    let live = plan.survey.chain.live.get(below.len()..).unwrap_or_default();
+    let live = live.iter().filter(|segment| segment.base < header.base).copied();
+    let live: Vec<_> = live.chain([header]).collect();
+
+    let bytes = FIRST_FRAME.saturating_add(plan.end.saturating_sub(header.base));
+    // DURABILITY: until it is published, the new segment has no name; a crash leaves the old log
+    // and a leftover.
+    let active = construct(store, &header, bytes)?;
+    if !carry(store, plan, &header, &active)? {
+        return Ok(Outcome::Changed(control.into_file()));
+    }
+    // DURABILITY: a crash inside leaves the old log, or the new one whole: the header says that
+    // everything up to the end is durable, and the segment's own bytes were synced first. CONTROL
+    // knows the old newest segment, and its watermark is clipped to the new base.
+    publish(store, &active, &header)?;
+    // DURABILITY: a crash between the slots leaves one that knows the new segment.
+    control.witness_both(|claim| {
+        claim.newest_seq = header.seq;
+        claim.durable = plan.end;
+        claim.clean = false;
+    })?;
+    // DURABILITY: both slots are synced. What is removed now is on no live chain; a crash leaves
+    // any of it, and the next open removes it.
+    remove_dead(store, plan, &live)?;
+
+    let report = report(plan, &live, &header, swept);
+    let (head, end) = (control.claim().head, plan.end);
+    Ok(Outcome::Done(Box::new(Recovered { control, live, active, head, end, report })))
+}
+
+/// 16 bytes from the system's generator.
+pub(super) fn random() -> Result<[u8; 16]> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        let source = std::io::Error::other(error.to_string());
+        WalError::io("read", Path::new("the system's random generator"), source)
+    })?;
+    Ok(bytes)
+}
+
+/// The header of the segment that begins the new epoch.
+fn next_header(options: &WalOptions, plan: &Plan, salt: [u8; 16]) -> Result<SegmentHeader> {
+    let claim = plan.survey.control.slot.claim;
+    let live = &plan.survey.chain.live;
+    let oldest = live.first().map_or(plan.end, |segment| segment.base);
+    let base = plan.extent.witnessed.max(oldest);
+    if plan.end >= LSN_LIMIT {
+        return Err(WalError::LsnExhausted);
+    }
+    let highest = plan.survey.listing.segments.last().copied().unwrap_or(0);
+    let seq = highest.checked_add(1).ok_or(WalError::LsnExhausted)?;
+    let epoch = plan.survey.epoch.checked_add(1).ok_or(WalError::LsnExhausted)?;
+    let removed = below_head(plan).len();
+    let kept = live.get(removed..).unwrap_or_default();
+    let previous = kept.iter().rev().find(|segment| segment.base < base);
+    Ok(SegmentHeader {
+        log_id: claim.log_id,
+        seq,
+        epoch,
+        salt,
+        base,
+        prev_seq: previous.map_or(0, |segment| segment.seq),
+        head: claim.head,
+        durable: plan.end,
+        max_unsynced: options.max_unsynced(),
+        max_unit: options.max_unit().max(plan.tally.largest_unit),
+        max_record: options.max_record_bytes.max(plan.tally.largest_record),
+        cipher: 0,
+    })
+}
+
+/// The live segments wholly below head that are older than the newest that CONTROL knows.
+fn below_head(plan: &Plan) -> &[SegmentHeader] {
+    let claim = plan.survey.control.slot.claim;
+    let chain = &plan.survey.chain;
+    let below = |index: usize, segment: &SegmentHeader| {
+        segment.seq < claim.newest_seq && chain.cut(index).is_some_and(|cut| cut <= claim.head)
+    };
+    let count = chain.live.iter().enumerate().take_while(|(i, segment)| below(*i, segment)).count();
+    chain.live.get(..count).unwrap_or_default()
+}
+
+fn remove<S: WalStore>(store: &S, name: &str) -> Result<()> {
+    match store.remove(name) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(WalError::io("remove", &store.locate(name), error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn remove_dead<S: WalStore>(store: &S, plan: &Plan, live: &[SegmentHeader]) -> Result<()> {
+    let is_live = |seq: &u64| live.iter().any(|segment| segment.seq == *seq);
+    for seq in plan.survey.listing.segments.iter().rev().filter(|seq| !is_live(seq)) {
+        remove(store, &name::segment(*seq))?;
+    }
+    let snapshot = plan.survey.control.slot.claim.snapshot;
+    for lsn in plan.survey.listing.snapshots.iter().filter(|lsn| **lsn != snapshot) {
+        if let Some(name) = survey::own_snapshot(store, *lsn)? {
+            remove(store, &name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies `[header.base, end)` into the new segment: same positions, new salt. Each frame is
+/// verified in the very read that copies it; false when one no longer is what it was.
+fn carry<S: WalStore>(
+    store: &S,
+    plan: &Plan,
+    header: &SegmentHeader,
+    active: &S::File,
+) -> Result<bool> {
+    let mut sink = Sink {
+        file: active,
+        path: store.locate(&name::segment(header.seq)),
+        seed: header.seed(),
+        durable: header.base,
+        at: FIRST_FRAME,
+        buffer: Vec::new(),
+    };
+    let mut reached = header.base;
+    for (segment, from, to) in plan.survey.chain.pieces(header.base, plan.end) {
+        let mut scanner = extent::scanner(store, &segment, from, to)?;
+        loop {
+            match scanner.next()? {
+                Step::Frame { lsn, header: frame, .. } => {
+                    let fits = match frame.kind {
+                        Kind::Record => frame.len <= header.max_record,
+                        Kind::Pad => true,
+                    };
+                    if lsn != reached || !fits {
+                        return Ok(false);
+                    }
+                    reached = lsn.saturating_add(frame.frame_bytes());
+                    sink.frame(lsn, &frame, scanner.padded_body())?;
+                }
+                Step::End => break,
+                Step::Invalid { .. } => return Ok(false),
+            }
+        }
+    }
+    sink.flush()?;
+    Ok(reached == plan.end)
+}
+
+/// Writes frames into a segment in large pieces.
+struct Sink<'a, F> {
+    file: &'a F,
+    path: PathBuf,
+    seed: Seed,
+    durable: u64,
+    /// File offset of the buffer's first byte.
+    at: u64,
+    buffer: Vec<u8>,
+}
+
+impl<F: StoreFile> Sink<'_, F> {
+    fn frame(&mut self, lsn: u64, from: &Header, body: &[u8]) -> Result<()> {
+        let (padded, body_crc) = match from.kind {
+            Kind::Record => (to_u64(body.len()), from.body_crc),
+            // A pad means nothing but its length, so its body need not be read.
+            Kind::Pad => (from.padded_bytes(), crc_of_zeros(from.padded_bytes())),
+        };
+        let mut header = frame::open_header(from.kind, from.flags, from.len, body_crc);
+        // Everything below the new segment's base is durable; what is in it is not, yet.
+        frame::seal_header(&mut header, self.seed, lsn, Some(self.durable));
+        self.push(&header)?;
+        self.push(body)?;
+        let mut left = padded.saturating_sub(to_u64(body.len()));
+        while left > 0 {
+            let piece = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS.len());
+            self.push(ZEROS.get(..piece).unwrap_or_default())?;
+            left = left.saturating_sub(to_u64(piece));
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.buffer.len().saturating_add(bytes.len()) > BLOCK {
+            self.flush()?;
+        }
+        if bytes.len() > BLOCK {
+            return self.write(bytes);
+        }
+        self.buffer.try_reserve(bytes.len()).map_err(|_| WalError::OutOfMemory)?;
+        self.buffer.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let result = if buffer.is_empty() { Ok(()) } else { self.write(&buffer) };
+        buffer.clear();
+        self.buffer = buffer;
+        result
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let written = self.file.write_at(self.at, bytes);
+        written.map_err(|e| WalError::io_or_full("write", &self.path, e))?;
+        self.at = self.at.saturating_add(to_u64(bytes.len()));
+        Ok(())
+    }
+}
+
+fn crc_of_zeros(bytes: u64) -> u32 {
+    let (mut crc, mut left) = (0, bytes);
+    while left > 0 {
+        let piece = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS.len());
+        crc = crc32c::crc32c_append(crc, ZEROS.get(..piece).unwrap_or_default());
+        left = left.saturating_sub(to_u64(piece));
+    }
+    crc
+}
+
+fn report(plan: &Plan, live: &[SegmentHeader], header: &SegmentHeader, swept: usize) -> RecoveryReport {
+    let claim = plan.survey.control.slot.claim;
+    let (extent, end) = (&plan.extent, plan.end);
+    // Between the end and X are frames of a batch that is not whole.
+    let dirt_end = extent.dirt_end.max(extent.stop).max(end);
+    let dirt_end = if extent.dirt_end <= end && extent.stop == end { end } else { dirt_end };
+    RecoveryReport {
+        scanned_records: extent.records,
+        segments: to_u64(live.len()),
+        head: Lsn::new(claim.head),
+        end: Lsn::new(end),
+        last_record: plan.last_record.map(Lsn::new),
+        torn_at: (dirt_end > end).then_some(Lsn::new(end)),
+        cut_bytes: dirt_end.saturating_sub(end),
+        carried_bytes: end.saturating_sub(header.base),
+        epoch: header.epoch,
+        clean: claim.clean && claim.durable == end,
+        damaged_copies: plan.survey.damaged_copies.clone(),
+        unknown_files: plan.survey.listing.unknown.clone(),
+        swept: to_u64(swept),
+    }
+}

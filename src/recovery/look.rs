@@ -1,0 +1,82 @@
+//! Looking at a log without its lock, beside a writer that may be at work. Changes nothing.
+//!
+//! What looks like damage may be the writer's doing between two of our reads: a file vanished, a
+//! frame was not written yet when its block was read and was when the next one was. So everything
+//! is read again a few times before anything is called damage.
+
+use super::extent::{self, Search};
+use super::plan::{self, Survey};
+use super::survey;
+use crate::error::{Result, WalError};
+use crate::format::segment::SegmentHeader;
+use crate::store::WalStore;
+use crate::sync::Poll;
+
+/// How often a look is repeated.
+const ATTEMPTS: usize = 16;
+
+/// What a reader without the lock may show.
+#[derive(Debug, Clone)]
+pub(crate) struct Look {
+    /// Ascending by base.
+    pub(crate) live: Vec<SegmentHeader>,
+    pub(crate) head: u64,
+    /// The newest witnessed watermark: all below is durable.
+    pub(crate) end: u64,
+    /// The log was closed, and everything in it is witnessed as durable.
+    pub(crate) clean: bool,
+    pub(crate) unknown_files: Vec<String>,
+}
+
+/// A watermark that an earlier look saw in frames it could not reach yet, and in which chain.
+#[derive(Debug, Clone, Copy)]
+struct Promise {
+    newest: Option<u64>,
+    witnessed: u64,
+}
+
+/// Looks at the log in `store`.
+pub(crate) fn survey_read_only<S: WalStore>(store: &S) -> Result<Look> {
+    let poll = Poll::default();
+    let mut promise = None;
+    let mut attempt = 1;
+    loop {
+        match look(store, &mut promise) {
+            Err(WalError::Corruption { .. } | WalError::Io { .. }) if attempt < ATTEMPTS => {
+                attempt = attempt.saturating_add(1);
+                poll.wait();
+            }
+            result => return result,
+        }
+    }
+}
+
+fn look<S: WalStore>(store: &S, promise: &mut Option<Promise>) -> Result<Look> {
+    let listing = survey::list(store)?;
+    if listing.is_bare() {
+        return Err(WalError::NotFound { path: store.locate("") });
+    }
+    if !listing.control {
+        return Err(survey::refuse_without_control(store, &listing));
+    }
+    let survey = plan::survey(store)?;
+    let claim = survey.control.slot.claim;
+    let newest = survey.chain.live.last().map(|segment| segment.seq);
+    // Everything below an earlier watermark is durable by now, so this time it must be there,
+    // and what lies behind the first invalid frame has nothing to add.
+    let known = promise.take().filter(|promise| promise.newest == newest);
+    let search = Search { head: claim.head, demand: None, behind: known.is_none() };
+    let mut extent = extent::find(store, &survey.chain, survey.witnessed, search)?;
+    if let Some(known) = known {
+        extent.witnessed = extent.witnessed.max(known.witnessed);
+    }
+    let result = plan::decide(store, &survey.chain, &extent, search);
+    if extent.stop < extent.witnessed {
+        *promise = Some(Promise { newest, witnessed: extent.witnessed });
+    }
+    result?;
+    let Survey { chain, listing, .. } = survey;
+    let clean = claim.clean && claim.durable == extent.witnessed;
+    let unknown_files = listing.unknown;
+    Ok(Look { live: chain.live, head: claim.head, end: extent.witnessed, clean, unknown_files })
+}

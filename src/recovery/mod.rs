@@ -1,0 +1,129 @@
+//! Recovery: from whatever a store holds to an open log, or to a refusal that changes nothing.
+//!
+//! First a plan, then its application. The plan reads names, CONTROL, headers and the last
+//! segment, and decides where the log ends or that it is damaged; the decision is a table
+//! ([`verdict`]). Applying it builds the first segment of a new epoch and writes into no existing
+//! one, so that a crash at any step leaves the old log whole.
+//!
+//! I1. Nothing is written before everything is decided. A failed open changes nothing, its own
+//!     leftovers aside.
+//! I2. What recovery shows is durable: bytes above the newest witnessed watermark are copied and
+//!     synced before the log is open, since a page cache may show bytes the disk never got.
+//! I3. An error of the store or the allocator is an error, never the end of the log.
+//! I4. Every input is hostile: no panic, no memory beyond one record, no time beyond the bytes
+//!     there are and a fixed budget.
+//!
+//! The limit: damage at or above the newest surviving watermark cannot be told from tearing.
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod apply;
+mod behind;
+mod chain;
+mod extent;
+mod look;
+mod plan;
+mod report;
+mod survey;
+mod verdict;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+
+use crate::control::{self, Control};
+use crate::error::{Result, WalError};
+use crate::format::control::Claim;
+use crate::format::name;
+use crate::format::segment::SegmentHeader;
+use crate::lsn::Lsn;
+use crate::options::WalOptions;
+use crate::store::WalStore;
+
+pub(crate) use look::{Look, survey_read_only};
+pub use report::RecoveryReport;
+
+/// How often another handle may get ahead of this one, or bytes change under it.
+const ATTEMPTS: usize = 8;
+
+/// An open log.
+#[derive(Debug)]
+pub(crate) struct Recovered<S: WalStore> {
+    pub(crate) control: Control<S>,
+    /// Ascending by base; the last one is new and takes what is appended.
+    pub(crate) live: Vec<SegmentHeader>,
+    pub(crate) active: S::File,
+    pub(crate) head: u64,
+    pub(crate) end: u64,
+    pub(crate) report: RecoveryReport,
+}
+
+/// Opens the log in `store` for writing, creating it if the options say so.
+pub(crate) fn open<S: WalStore>(store: &S, options: &WalOptions) -> Result<Recovered<S>> {
+    let Some(file) = lock(store, options)? else {
+        // Others create and remove CONTROL as fast as we look: no log is ever removed by us.
+        return Err(WalError::AlreadyExists { path: store.locate("") });
+    };
+    store.sync_names().map_err(|e| WalError::io("sync", &store.locate(""), e))?;
+    let demand = options.min_durable_lsn.map(Lsn::get);
+    let mut file = Some(file);
+    for _ in 0..ATTEMPTS {
+        let plan = plan::plan(store, demand)?;
+        let Some(locked) = file.take() else { break };
+        match apply::apply(store, options, locked, &plan)? {
+            apply::Outcome::Done(recovered) => return Ok(*recovered),
+            apply::Outcome::Changed(locked) => file = locked,
+        }
+    }
+    Err(survey::damaged(store.locate(""), 0, "bytes keep changing between two reads"))
+}
+
+/// The CONTROL file, found or created, and locked.
+fn lock<S: WalStore>(store: &S, options: &WalOptions) -> Result<Option<S::File>> {
+    let path = store.locate(name::CONTROL);
+    for _ in 0..ATTEMPTS {
+        let listing = survey::list(store)?;
+        if listing.is_bare() {
+            if let Some(file) = create(store, options)? {
+                return Ok(Some(file));
+            }
+            continue;
+        }
+        if !listing.control {
+            return Err(survey::refuse_without_control(store, &listing));
+        }
+        let view = survey::read_control(store, &listing)?;
+        let claim = view.slot.claim;
+        // A creation that did not finish is nobody's log yet; who wants a new one completes it.
+        let unfinished = claim.newest_seq == 0 && claim.durable == options.initial_lsn.get();
+        if options.create_new && !unfinished {
+            return Err(WalError::AlreadyExists { path: store.locate("") });
+        }
+        let file = match store.open(name::CONTROL) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(WalError::io("open", &path, error)),
+        };
+        control::lock(store, &file, &path)?;
+        return Ok(Some(file));
+    }
+    Ok(None)
+}
+
+/// Begins a new log; `None` when another handle was faster.
+fn create<S: WalStore>(store: &S, options: &WalOptions) -> Result<Option<S::File>> {
+    let place = store.locate("");
+    if options.min_durable_lsn.is_some() {
+        return Err(survey::damaged(place, 0, "the log that holds min_durable_lsn is missing"));
+    }
+    if !options.create {
+        return Err(WalError::NotFound { path: place });
+    }
+    let initial = options.initial_lsn.get();
+    let log_id = apply::random()?;
+    let (newest_seq, snapshot) = (0, u64::MAX);
+    let claim =
+        Claim { log_id, newest_seq, head: initial, snapshot, durable: initial, clean: false };
+    control::create(store, claim)
+}

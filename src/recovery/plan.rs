@@ -1,0 +1,106 @@
+//! The plan: everything recovery decides, before anything is changed.
+
+use std::path::PathBuf;
+
+use super::chain::{self, Chain};
+use super::extent::{self, Extent, Search, Tally};
+use super::survey::{self, ControlView, Listing};
+use super::verdict::{Facts, Verdict};
+use crate::error::{Result, WalError};
+use crate::format::name;
+use crate::store::WalStore;
+
+/// What is there, as far as names, CONTROL and headers say.
+#[derive(Debug)]
+pub(super) struct Survey {
+    pub(super) listing: Listing,
+    pub(super) control: ControlView,
+    pub(super) chain: Chain,
+    /// The highest epoch of any segment.
+    pub(super) epoch: u64,
+    pub(super) damaged_copies: Vec<PathBuf>,
+    /// The best watermark known without reading frames.
+    pub(super) witnessed: u64,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) survey: Survey,
+    pub(super) extent: Extent,
+    pub(super) end: u64,
+    pub(super) tally: Tally,
+    pub(super) last_record: Option<u64>,
+}
+
+/// Reads names, CONTROL and every header, and resolves the chain.
+pub(super) fn survey<S: WalStore>(store: &S) -> Result<Survey> {
+    let listing = survey::list(store)?;
+    let control = survey::read_control(store, &listing)?;
+    let claim = control.slot.claim;
+    let headers = survey::read_headers(store, &listing, &claim)?;
+    let chain = chain::resolve(&headers.segments, &claim).map_err(|flaw| {
+        survey::damaged(store.locate(&name::segment(flaw.seq)), flaw.base, flaw.why)
+    })?;
+    if chain.live.iter().any(|header| header.cipher != 0) {
+        return Err(WalError::FeatureMissing { feature: "aead" });
+    }
+    let mut damaged_copies = headers.damaged;
+    if !control.intact {
+        damaged_copies.push(store.locate(name::CONTROL));
+    }
+    let witnessed = chain.witnessed(&claim);
+    if witnessed < claim.head {
+        let path = store.locate(name::CONTROL);
+        return Err(survey::damaged(path, claim.head, "the log was cut below its head"));
+    }
+    let epoch = headers.segments.iter().map(|header| header.epoch).max().unwrap_or(0);
+    Ok(Survey { listing, control, chain, epoch, damaged_copies, witnessed })
+}
+
+/// Decides where the log ends, or that it is damaged.
+pub(super) fn plan<S: WalStore>(store: &S, demand: Option<u64>) -> Result<Plan> {
+    let survey = survey(store)?;
+    let (chain, head) = (&survey.chain, survey.control.slot.claim.head);
+    let search = Search { head, demand, behind: true };
+    let extent = extent::find(store, chain, survey.witnessed, search)?;
+    let (end, tally) = decide(store, chain, &extent, search)?;
+    survey::check_snapshot(store, &survey.listing, &survey.control.slot.claim, end)?;
+    let last_record = match extent.last_record.filter(|lsn| *lsn < end) {
+        Some(lsn) => Some(lsn),
+        None => extent::last_record_before(store, chain, extent.first, head)?,
+    };
+    Ok(Plan { survey, extent, end, tally, last_record })
+}
+
+/// Applies the decision table; returns the end and what lies between the witness and it.
+pub(super) fn decide<S: WalStore>(
+    store: &S,
+    chain: &Chain,
+    extent: &Extent,
+    search: Search,
+) -> Result<(u64, Tally)> {
+    let end = extent.boundary;
+    let stops_below_witness = extent.stop < extent.witnessed;
+    // The walk does not know what lies below the witness, so only then is a second look of use.
+    let tally = match stops_below_witness {
+        true => None,
+        false => extent::tally(store, chain, extent, end)?,
+    };
+    let start = chain.live.get(extent.first).map_or(extent.boundary, |header| header.base);
+    let demand_unmet = search.demand.is_some_and(|lsn| {
+        lsn >= search.head && (lsn >= end || (lsn >= start && !extent.demand_seen))
+    });
+    let facts = Facts {
+        stops_below_witness,
+        witness_off_boundary: tally.is_none(),
+        demand_unmet,
+        evidence_too_far: extent.evidence_end > extent.reach(chain),
+        inside_batch: extent.boundary < extent.stop,
+    };
+    match facts.verdict() {
+        Verdict::Damaged(why) => Err(extent.damage(store, chain, why)),
+        // The last boundary is the start of the batch that X is in, or X itself.
+        Verdict::EndsAtBatch | Verdict::EndsHere => Ok((end, tally.unwrap_or_default())),
+    }
+}

@@ -1,0 +1,271 @@
+//! Looking at a store: names, CONTROL, segment headers. Changes nothing.
+//!
+//! Refuses what is not ours before anything is locked or changed, and never takes damage for a
+//! foreign file or a foreign file for damage: what carries our magic, or what the log's own files
+//! point at, is ours.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Result, WalError};
+use crate::format::control::{CONTROL_BYTES, Claim, Slot, decode_slots};
+use crate::format::name::{self, Name};
+use crate::format::segment::{HeaderArea, SEGMENT_HEADER_BYTES, SegmentHeader, decode_area};
+use crate::format::{BlockError, array};
+use crate::lsn::{ALIGNMENT, LSN_LIMIT, Lsn};
+use crate::scan::read_full;
+use crate::store::WalStore;
+
+const SNAPSHOT_MAGIC: [u8; 8] = *b"COHRTSNP";
+
+/// The names in a store, by what they say they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Listing {
+    pub(super) control: bool,
+    /// Ascending.
+    pub(super) segments: BTreeSet<u64>,
+    pub(super) snapshots: BTreeSet<u64>,
+    pub(super) unknown: Vec<String>,
+}
+
+impl Listing {
+    /// No file has a name of ours.
+    pub(super) fn is_bare(&self) -> bool {
+        !self.control && self.segments.is_empty() && self.snapshots.is_empty()
+    }
+}
+
+pub(super) fn list<S: WalStore>(store: &S) -> Result<Listing> {
+    let place = store.locate("");
+    let names = store.list().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => WalError::NotFound { path: place.clone() },
+        _ => WalError::io("list", &place, error),
+    })?;
+    let mut listing = Listing::default();
+    for name in names {
+        match name::classify(&name) {
+            Name::Control => listing.control = true,
+            Name::Segment(seq) => drop(listing.segments.insert(seq)),
+            Name::Snapshot(lsn) => drop(listing.snapshots.insert(lsn)),
+            Name::Other => listing.unknown.push(name),
+        }
+    }
+    listing.unknown.sort();
+    Ok(listing)
+}
+
+/// Damage that concerns a whole file, or its header.
+pub(super) fn damaged(path: PathBuf, at: u64, why: &'static str) -> WalError {
+    WalError::Corruption { path, offset: 0, start: Lsn::new(at), end: Lsn::new(at), why }
+}
+
+/// The first bytes of a published file; `None` when it is no regular file.
+fn read_start<S: WalStore>(store: &S, name: &str, limit: usize) -> Result<Option<Vec<u8>>> {
+    let path = store.locate(name);
+    let file = match store.open(name) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(None),
+        Err(error) => return Err(WalError::io("open", &path, error)),
+    };
+    let mut bytes = vec![0; limit];
+    let read = read_full(&file, &path, 0, &mut bytes)?;
+    bytes.truncate(read);
+    Ok(Some(bytes))
+}
+
+/// Refuses segments and snapshots that stand without a CONTROL.
+pub(super) fn refuse_without_control<S: WalStore>(store: &S, listing: &Listing) -> WalError {
+    let segments = listing.segments.iter().map(|seq| name::segment(*seq));
+    let snapshots = listing.snapshots.iter().map(|lsn| snapshot_name(*lsn));
+    let mut first = None;
+    for name in segments.chain(snapshots) {
+        match read_start(store, &name, SEGMENT_HEADER_BYTES) {
+            Ok(Some(bytes)) if is_ours(&bytes) => {
+                return damaged(store.locate(name::CONTROL), 0, "CONTROL is missing");
+            }
+            Ok(_) => first = first.or(Some(name)),
+            Err(error) => return error,
+        }
+    }
+    let path = store.locate(&first.unwrap_or_default());
+    WalError::NotALog { path, why: "it is not a file of this crate, and there is no CONTROL" }
+}
+
+fn is_ours(bytes: &[u8]) -> bool {
+    let foreign = HeaderArea::Unusable(BlockError::Foreign);
+    array::<8>(bytes, 0) == SNAPSHOT_MAGIC || decode_area(bytes) != foreign
+}
+
+fn snapshot_name(lsn: u64) -> String {
+    format!("{lsn:020}.snap")
+}
+
+/// A leftover snapshot, if it is one of this crate's.
+pub(super) fn own_snapshot<S: WalStore>(store: &S, lsn: u64) -> Result<Option<String>> {
+    let name = snapshot_name(lsn);
+    let start = read_start(store, &name, SNAPSHOT_MAGIC.len())?;
+    Ok(start.is_some_and(|bytes| bytes == SNAPSHOT_MAGIC).then_some(name))
+}
+
+/// What CONTROL says.
+#[derive(Debug, Clone)]
+pub(super) struct ControlView {
+    pub(super) bytes: Vec<u8>,
+    /// The slot that counts, and its index.
+    pub(super) slot: Slot,
+    pub(super) newest: usize,
+    /// Both slots are good.
+    pub(super) intact: bool,
+}
+
+pub(super) fn read_control<S: WalStore>(store: &S, listing: &Listing) -> Result<ControlView> {
+    let path = store.locate(name::CONTROL);
+    let refuse = |ours: bool, why| {
+        if ours || !listing.segments.is_empty() && owns_a_segment(store, listing)? {
+            return Err(damaged(path.clone(), 0, why));
+        }
+        Err(WalError::NotALog { path: path.clone(), why })
+    };
+    let Some(bytes) = read_start(store, name::CONTROL, CONTROL_BYTES)? else {
+        return refuse(false, "CONTROL is not a regular file");
+    };
+    let slots = decode_slots(&bytes);
+    for slot in &slots {
+        if let Err(BlockError::Unsupported { major, incompat }) = *slot {
+            return Err(WalError::UnsupportedVersion { path, major, incompat });
+        }
+    }
+    let (newest, slot) = match slots {
+        [Ok(a), Ok(b)] if a.claim.log_id != b.claim.log_id => {
+            return refuse(true, "the slots of CONTROL are of different logs");
+        }
+        [Ok(a), Ok(b)] if a.generation == b.generation && a.claim != b.claim => {
+            return refuse(true, "the slots of CONTROL contradict each other");
+        }
+        [Ok(a), Ok(b)] if a.generation < b.generation => (1, b),
+        [Ok(a), _] => (0, a),
+        [_, Ok(b)] => (1, b),
+        [Err(BlockError::Foreign), Err(BlockError::Foreign)] => {
+            return refuse(false, "CONTROL is not a file of this crate");
+        }
+        _ => return refuse(true, "both slots of CONTROL are damaged"),
+    };
+    if !sane(&slot) {
+        return refuse(true, "CONTROL makes an impossible claim");
+    }
+    Ok(ControlView { bytes, slot, newest, intact: slots.iter().all(Result::is_ok) })
+}
+
+fn sane(slot: &Slot) -> bool {
+    let Claim { head, durable, .. } = slot.claim;
+    let aligned = head.is_multiple_of(ALIGNMENT) && durable.is_multiple_of(ALIGNMENT);
+    aligned && head <= durable && durable < LSN_LIMIT && slot.generation < u64::MAX >> 1
+}
+
+fn owns_a_segment<S: WalStore>(store: &S, listing: &Listing) -> Result<bool> {
+    for seq in &listing.segments {
+        let start = read_start(store, &name::segment(*seq), SEGMENT_HEADER_BYTES)?;
+        if start.is_some_and(|bytes| is_ours(&bytes)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The headers of all listed segments.
+#[derive(Debug, Default)]
+pub(super) struct Headers {
+    /// Ascending by sequence number.
+    pub(super) segments: Vec<SegmentHeader>,
+    /// Files with one bad copy.
+    pub(super) damaged: Vec<PathBuf>,
+}
+
+pub(super) fn read_headers<S: WalStore>(
+    store: &S,
+    listing: &Listing,
+    claim: &Claim,
+) -> Result<Headers> {
+    let mut headers = Headers::default();
+    let mut foreign = BTreeSet::new();
+    for seq in &listing.segments {
+        let name = name::segment(*seq);
+        let path = store.locate(&name);
+        match read_start(store, &name, SEGMENT_HEADER_BYTES)? {
+            None => drop(foreign.insert(*seq)),
+            Some(area) => match one_header(&area, *seq, claim, &path)? {
+                None => drop(foreign.insert(*seq)),
+                Some((header, intact)) => {
+                    headers.segments.push(header);
+                    if !intact {
+                        headers.damaged.push(path);
+                    }
+                }
+            },
+        }
+    }
+    if let Some(seq) = foreign.first() {
+        let needed = |seq: &u64| {
+            *seq == claim.newest_seq || headers.segments.iter().any(|h| h.prev_seq == *seq)
+        };
+        if let Some(seq) = foreign.iter().find(|seq| needed(seq)) {
+            let path = store.locate(&name::segment(*seq));
+            return Err(damaged(path, claim.head, "a segment's header is gone"));
+        }
+        let path = store.locate(&name::segment(*seq));
+        return Err(WalError::NotALog { path, why: "it is not a segment of this crate" });
+    }
+    Ok(headers)
+}
+
+/// Decodes and checks one header area; `None` when it is not ours at all.
+fn one_header(
+    area: &[u8],
+    seq: u64,
+    claim: &Claim,
+    path: &Path,
+) -> Result<Option<(SegmentHeader, bool)>> {
+    let refuse = |why| Err(damaged(path.to_path_buf(), claim.head, why));
+    match decode_area(area) {
+        HeaderArea::Valid { .. } if area.len() < SEGMENT_HEADER_BYTES => {
+            refuse("a segment ends inside its header")
+        }
+        HeaderArea::Valid { header, .. } if header.log_id != claim.log_id => {
+            refuse("a segment belongs to another log")
+        }
+        HeaderArea::Valid { header, .. } if header.seq != seq => {
+            refuse("a segment's name does not match its header")
+        }
+        HeaderArea::Valid { header, intact } => Ok(Some((header, intact))),
+        HeaderArea::Conflict => refuse("the copies of a segment's header contradict each other"),
+        HeaderArea::Unusable(BlockError::Unsupported { major, incompat }) => {
+            Err(WalError::UnsupportedVersion { path: path.to_path_buf(), major, incompat })
+        }
+        HeaderArea::Unusable(BlockError::Damaged) => {
+            refuse("both copies of a segment's header are damaged")
+        }
+        HeaderArea::Unusable(BlockError::Foreign) => Ok(None),
+    }
+}
+
+/// The snapshot that counts must be there and not above the end.
+pub(super) fn check_snapshot<S: WalStore>(
+    store: &S,
+    listing: &Listing,
+    claim: &Claim,
+    end: u64,
+) -> Result<()> {
+    let lsn = claim.snapshot;
+    if lsn == u64::MAX {
+        return Ok(());
+    }
+    let path = store.locate(&snapshot_name(lsn));
+    if !listing.snapshots.contains(&lsn) {
+        return Err(damaged(path, lsn, "the snapshot that CONTROL names is missing"));
+    }
+    if lsn > end {
+        return Err(damaged(path, lsn, "the snapshot is above the end of the log"));
+    }
+    Ok(())
+}

@@ -1,0 +1,265 @@
+//! [`Scanner`]: walks the frames of one segment file in order.
+//!
+//! Owns a read buffer and nothing else; it never writes. Every frame it yields has passed both
+//! checksums. The bytes are hostile: a length is believed only after the header's checksum
+//! matched and the frame fits below `end` and into the file, so the buffer never grows beyond
+//! what the file holds.
+//!
+//! I1. An error of the store or of the allocator is an error, never an invalid frame: the end of
+//!     a log is never found by failing to read it.
+//! I2. Nothing is allocated per frame. The buffer grows only for a record larger than a block;
+//!     large pads are checked block by block.
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Result, WalError};
+use crate::format::frame::{self, HEADER, HEADER_BYTES, Header, Kind, Seed};
+use crate::format::segment::FIRST_FRAME;
+use crate::store::StoreFile;
+
+/// Files are read in pieces of this many bytes.
+pub(crate) const BLOCK: usize = 256 << 10;
+
+/// What stands at the scanner's position.
+#[derive(Debug)]
+pub(crate) enum Step<'a> {
+    /// A valid frame. `body` excludes padding and is empty for pads.
+    Frame { lsn: u64, header: Header, body: &'a [u8], offset: u64 },
+    /// No valid frame. The scanner stays here.
+    Invalid { lsn: u64, why: &'static str },
+    /// Exactly the end that was asked for.
+    End,
+}
+
+/// A cursor over the frames of one segment file.
+#[derive(Debug)]
+pub(crate) struct Scanner<F: StoreFile> {
+    file: F,
+    path: PathBuf,
+    seed: Seed,
+    base: u64,
+    max_record: u32,
+    end: u64,
+    file_len: u64,
+    /// LSN of the next frame.
+    next: u64,
+    buffer: Vec<u8>,
+    /// File offset of the buffer's first byte, and how many of its bytes are valid.
+    start: u64,
+    filled: usize,
+    /// Where the last frame's body and padding are in the buffer, and its length without padding.
+    padded: Range<usize>,
+    len: usize,
+}
+
+impl<F: StoreFile> Scanner<F> {
+    /// Frames of `[from, end)` in a segment that begins at `base`. `from` is where a frame starts.
+    pub(crate) fn new(
+        file: F,
+        path: PathBuf,
+        seed: Seed,
+        base: u64,
+        max_record: u32,
+        from: u64,
+        end: u64,
+    ) -> Result<Self> {
+        let file_len = file.len().map_err(|e| WalError::io("read", &path, e))?;
+        let mut scanner = Self {
+            file,
+            path,
+            seed,
+            base,
+            max_record,
+            end,
+            file_len,
+            next: from.max(base),
+            buffer: Vec::new(),
+            start: 0,
+            filled: 0,
+            padded: 0..0,
+            len: 0,
+        };
+        let offset = scanner.offset_of(scanner.next);
+        let room = scanner.limit().saturating_sub(offset);
+        scanner.grow(usize::try_from(room).unwrap_or(BLOCK).min(BLOCK))?;
+        Ok(scanner)
+    }
+
+    /// LSN of the segment's first frame.
+    pub(crate) fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// LSN of the next frame; after an invalid step, of what is invalid.
+    pub(crate) fn position(&self) -> u64 {
+        self.next
+    }
+
+    /// The body of the last frame, padding excluded; empty for pads.
+    pub(crate) fn body(&self) -> &[u8] {
+        self.buffer.get(self.padded.clone()).and_then(|b| b.get(..self.len)).unwrap_or_default()
+    }
+
+    /// The body of the last frame with its padding; empty for pads.
+    pub(crate) fn padded_body(&self) -> &[u8] {
+        self.buffer.get(self.padded.clone()).unwrap_or_default()
+    }
+
+    /// Gives the file back.
+    pub(crate) fn into_file(self) -> F {
+        self.file
+    }
+
+    /// The next frame.
+    pub(crate) fn next(&mut self) -> Result<Step<'_>> {
+        self.padded = 0..0;
+        self.len = 0;
+        let lsn = self.next;
+        if lsn >= self.end {
+            return Ok(Step::End);
+        }
+        let offset = self.offset_of(lsn);
+        match self.check(lsn, offset)? {
+            Ok(header) => {
+                self.next = lsn.saturating_add(header.frame_bytes());
+                Ok(Step::Frame { lsn, header, body: self.body(), offset })
+            }
+            Err(why) => Ok(Step::Invalid { lsn, why }),
+        }
+    }
+
+    /// Checks the frame at `lsn` and makes its body the current one.
+    fn check(&mut self, lsn: u64, offset: u64) -> Result<Result<Header, &'static str>> {
+        if !self.load(offset, HEADER_BYTES)? {
+            return Ok(Err("no room for a frame"));
+        }
+        let bytes = self.loaded(offset, HEADER_BYTES);
+        let Some(header) = frame::decode_header(self.seed, lsn, bytes) else {
+            return Ok(Err("no valid frame header"));
+        };
+        if !frame::length_fits(&header, self.end.saturating_sub(lsn), self.max_record) {
+            return Ok(Err("a frame crosses the end of its segment"));
+        }
+        let body = offset.saturating_add(HEADER);
+        let padded = header.padded_bytes();
+        if body.saturating_add(padded) > self.file_len {
+            return Ok(Err("the file ends inside a frame"));
+        }
+        let Ok(bytes) = usize::try_from(padded) else { return Err(WalError::OutOfMemory) };
+        let matches = if header.kind == Kind::Pad && bytes > self.buffer.len() {
+            body_matches(&self.file, &self.path, body, &header, &mut self.buffer)
+                .inspect(|_| self.filled = 0)?
+        } else if self.load(body, bytes)? {
+            header.body_matches(self.loaded(body, bytes))
+        } else {
+            return Ok(Err("the file ends inside a frame"));
+        };
+        if !matches {
+            return Ok(Err("a frame's body does not match its checksum"));
+        }
+        if header.kind == Kind::Record {
+            let start = usize::try_from(body.saturating_sub(self.start)).unwrap_or(usize::MAX);
+            self.padded = start..start.saturating_add(bytes);
+            self.len = usize::try_from(header.len).unwrap_or(usize::MAX);
+        }
+        Ok(Ok(header))
+    }
+
+    fn offset_of(&self, lsn: u64) -> u64 {
+        lsn.saturating_sub(self.base).saturating_add(FIRST_FRAME)
+    }
+
+    /// File offset that nothing is read beyond.
+    fn limit(&self) -> u64 {
+        self.offset_of(self.end).min(self.file_len)
+    }
+
+    /// Bytes of the buffer at a file offset; shorter than asked when they are not loaded.
+    fn loaded(&self, offset: u64, bytes: usize) -> &[u8] {
+        let from = usize::try_from(offset.saturating_sub(self.start)).unwrap_or(usize::MAX);
+        let to = from.saturating_add(bytes).min(self.filled);
+        self.buffer.get(from..to).unwrap_or_default()
+    }
+
+    fn grow(&mut self, bytes: usize) -> Result<()> {
+        let more = bytes.saturating_sub(self.buffer.len());
+        self.buffer.try_reserve_exact(more).map_err(|_| WalError::OutOfMemory)?;
+        if more > 0 {
+            self.buffer.resize(bytes, 0);
+        }
+        Ok(())
+    }
+
+    /// Makes `bytes` bytes at `offset` available; false when the file or the segment ends before.
+    fn load(&mut self, offset: u64, bytes: usize) -> Result<bool> {
+        let kept = self.loaded(offset, usize::MAX).len();
+        if offset >= self.start && kept >= bytes {
+            return Ok(true);
+        }
+        let room = usize::try_from(self.limit().saturating_sub(offset)).unwrap_or(usize::MAX);
+        if room < bytes {
+            return Ok(false);
+        }
+        let from = self.filled.saturating_sub(kept);
+        let kept = if offset >= self.start { kept } else { 0 };
+        self.buffer.copy_within(from..from.saturating_add(kept), 0);
+        self.start = offset;
+        self.filled = kept;
+        self.grow(bytes)?;
+        let wanted = room.min(self.buffer.len());
+        let target = self.buffer.get_mut(kept..wanted).unwrap_or_default();
+        let at = offset.saturating_add(to_u64(kept));
+        self.filled = kept.saturating_add(read_full(&self.file, &self.path, at, target)?);
+        Ok(self.filled >= bytes)
+    }
+}
+
+/// Reads until `target` is full or the file ends; returns how many bytes were read.
+pub(crate) fn read_full<F: StoreFile>(
+    file: &F,
+    path: &Path,
+    offset: u64,
+    target: &mut [u8],
+) -> Result<usize> {
+    let mut done = 0_usize;
+    while let Some(rest) = target.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        let at = offset.saturating_add(to_u64(done));
+        match file.read_at(at, rest).map_err(|e| WalError::io("read", path, e))? {
+            0 => break,
+            read => done = done.saturating_add(read),
+        }
+    }
+    Ok(done)
+}
+
+/// Checks a body in the file piece by piece, through a buffer of any size.
+pub(crate) fn body_matches<F: StoreFile>(
+    file: &F,
+    path: &Path,
+    offset: u64,
+    header: &Header,
+    buffer: &mut [u8],
+) -> Result<bool> {
+    let (mut at, mut left, mut crc) = (offset, header.padded_bytes(), 0);
+    while left > 0 {
+        let piece = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let Some(target) = buffer.get_mut(..piece).filter(|piece| !piece.is_empty()) else {
+            return Err(WalError::OutOfMemory);
+        };
+        if read_full(file, path, at, target)? < piece {
+            return Ok(false);
+        }
+        crc = crc32c::crc32c_append(crc, target);
+        at = at.saturating_add(to_u64(piece));
+        left = left.saturating_sub(to_u64(piece));
+    }
+    Ok(crc == header.body_crc)
+}
+
+/// A length in memory as a length in a file.
+pub(crate) fn to_u64(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,53 @@
+//! Segments: making a file, and the files that hold written bytes.
+//!
+//! Owns which file takes the next frames and which files still have bytes that no sync covered.
+//! A segment has its name only once its header is durable.
+
+use std::path::PathBuf;
+
+use crate::error::{Result, WalError};
+use crate::format::name;
+use crate::format::segment::{FIRST_FRAME, SegmentHeader};
+use crate::store::{StoreFile, WalStore};
+use crate::sync::Arc;
+
+/// Makes an unpublished file with the header area of a segment; `bytes` is the expected size.
+pub(crate) fn construct<S: WalStore>(
+    store: &S,
+    header: &SegmentHeader,
+    bytes: u64,
+) -> Result<S::File> {
+    let path = store.locate(&name::segment(header.seq));
+    let file = store.create(bytes).map_err(|e| WalError::io_or_full("create", &path, e))?;
+    file.write_at(0, &header.encode_area()).map_err(|e| WalError::io_or_full("write", &path, e))?;
+    Ok(file)
+}
+
+/// Makes a finished segment durable, then gives it its name, durably.
+///
+/// DURABILITY: a crash before the name is durable leaves nothing or an unpublished file that the
+/// next open sweeps; after it, a segment whose header and frames are whole.
+pub(crate) fn publish<S: WalStore>(
+    store: &S,
+    file: &S::File,
+    header: &SegmentHeader,
+) -> Result<()> {
+    let name = name::segment(header.seq);
+    let path = store.locate(&name);
+    file.sync().map_err(|e| WalError::io("sync", &path, e))?;
+    store.publish(file, &name).map_err(|e| WalError::io_or_full("publish", &path, e))
+}
+
+/// A segment that takes or took frames of this handle.
+pub(crate) struct OpenSegment<F> {
+    pub(crate) header: SegmentHeader,
+    pub(crate) file: Arc<F>,
+    pub(crate) path: PathBuf,
+}
+
+impl<F> OpenSegment<F> {
+    /// File offset of a position in the log.
+    pub(crate) fn offset(&self, lsn: u64) -> u64 {
+        FIRST_FRAME + (lsn - self.header.base)
+    }
+}

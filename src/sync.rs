@@ -1,0 +1,226 @@
+//! Concurrency primitives: the only file that knows loom, parking_lot, crossbeam, std's atomics
+//! and the clock.
+//!
+//! The mutex API is parking_lot's: guards borrow the mutex and there is no lock poisoning. Under
+//! `--cfg loom` with the feature `loom` the same names stand for loom's types, so that the models
+//! in `loom-tests/` run the production code.
+
+pub(crate) use crossbeam_utils::CachePadded;
+pub(crate) use std::time::Instant;
+
+pub(crate) use imp::{
+    AccessLog, Arc, AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, Poll, thread_local,
+};
+
+/// True in builds that a model checker runs: everything random or timed is fixed there.
+pub(crate) const MODEL: bool = cfg!(all(loom, feature = "loom"));
+
+/// A statistic: no ordering, no part in any protocol, unknown to loom.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(std::sync::atomic::AtomicU64);
+
+impl Counter {
+    pub(crate) const fn new() -> Self {
+        Self(std::sync::atomic::AtomicU64::new(0))
+    }
+
+    /// Adds from any thread; returns the value before.
+    pub(crate) fn add(&self, n: u64) -> u64 {
+        // ORDERING: Relaxed; a statistic orders nothing.
+        self.0.fetch_add(n, std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Stores a value that only one thread at a time owns, without a read-modify-write.
+    #[inline]
+    pub(crate) fn set(&self, value: u64) {
+        // ORDERING: Relaxed; a statistic orders nothing.
+        self.0.store(value, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn get(&self) -> u64 {
+        // ORDERING: Relaxed; a statistic orders nothing.
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+/// A mutex that loom does not see, for the bookkeeping of models.
+#[cfg(any(test, all(loom, feature = "loom")))]
+#[derive(Debug)]
+pub(crate) struct BookMutex<T>(std::sync::Mutex<T>);
+
+#[cfg(any(test, all(loom, feature = "loom")))]
+impl<T> BookMutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(std::sync::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> std::sync::MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Lets a model checker run other threads in the middle of an I/O.
+#[cfg(any(test, all(loom, feature = "loom")))]
+pub(crate) fn pause_in_io() {
+    #[cfg(all(loom, feature = "loom"))]
+    loom::thread::yield_now();
+}
+
+/// Reads the clock.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(not(all(loom, feature = "loom")))]
+mod imp {
+    use std::time::Duration;
+
+    use crossbeam_utils::Backoff;
+
+    pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
+    pub(crate) use std::thread_local;
+    pub(crate) use std::sync::Arc;
+    pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+    /// Waiting for a frontier that moves without waking anybody: spin, yield, then short sleeps.
+    /// Hold no lock while waiting.
+    #[derive(Debug, Default)]
+    pub(crate) struct Poll {
+        backoff: Backoff,
+    }
+
+    impl Poll {
+        pub(crate) fn wait(&self) {
+            if self.backoff.is_completed() {
+                std::thread::sleep(Duration::from_micros(50));
+            } else {
+                self.backoff.snooze();
+            }
+        }
+    }
+
+    /// Records accesses to shared bytes for loom; nothing in production.
+    #[derive(Debug)]
+    pub(crate) struct AccessLog;
+
+    impl AccessLog {
+        pub(crate) fn new(_words: usize) -> Self {
+            Self
+        }
+
+        #[inline]
+        pub(crate) fn write(&self, _words: std::ops::Range<usize>) {}
+
+        #[inline]
+        pub(crate) fn read(&self, _words: std::ops::Range<usize>) {}
+    }
+}
+
+#[cfg(all(loom, feature = "loom"))]
+mod imp {
+    use std::ops::{Deref, DerefMut};
+    use std::time::Duration;
+
+    use loom::cell::UnsafeCell;
+
+    pub(crate) use loom::sync::Arc;
+    pub(crate) use loom::thread_local;
+    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+    #[derive(Debug)]
+    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+    #[derive(Debug)]
+    pub(crate) struct MutexGuard<'a, T>(Option<loom::sync::MutexGuard<'a, T>>);
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(loom::sync::Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            MutexGuard(Some(self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)))
+        }
+    }
+
+    impl<T> Deref for MutexGuard<'_, T> {
+        type Target = T;
+        fn deref(&self) -> &T {
+            self.0.as_ref().expect("the guard is taken only while its condvar waits")
+        }
+    }
+
+    impl<T> DerefMut for MutexGuard<'_, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            self.0.as_mut().expect("the guard is taken only while its condvar waits")
+        }
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct Condvar(loom::sync::Condvar);
+
+    /// Mirrors parking_lot's result.
+    #[derive(Debug)]
+    pub(crate) struct WaitTimeoutResult;
+
+    impl WaitTimeoutResult {
+        pub(crate) fn timed_out(&self) -> bool {
+            true
+        }
+    }
+
+    impl Condvar {
+        pub(crate) fn new() -> Self {
+            Self(loom::sync::Condvar::new())
+        }
+
+        pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
+            let inner = guard.0.take().expect("the guard is whole");
+            let inner = self.0.wait(inner).unwrap_or_else(std::sync::PoisonError::into_inner);
+            guard.0 = Some(inner);
+        }
+
+        /// Loom has no time: the wait is over at once.
+        pub(crate) fn wait_for<T>(
+            &self,
+            _guard: &mut MutexGuard<'_, T>,
+            _timeout: Duration,
+        ) -> WaitTimeoutResult {
+            WaitTimeoutResult
+        }
+
+        pub(crate) fn notify_one(&self) {
+            self.0.notify_one();
+        }
+    }
+
+    #[derive(Debug, Default)]
+    pub(crate) struct Poll;
+
+    impl Poll {
+        pub(crate) fn wait(&self) {
+            loom::thread::yield_now();
+        }
+    }
+
+    /// One loom cell per word of shared bytes: an access without a happens-before edge to the
+    /// one before it fails the model.
+    #[derive(Debug)]
+    pub(crate) struct AccessLog(Vec<UnsafeCell<()>>);
+
+    impl AccessLog {
+        pub(crate) fn new(words: usize) -> Self {
+            Self((0..words).map(|_| UnsafeCell::new(())).collect())
+        }
+
+        pub(crate) fn write(&self, words: std::ops::Range<usize>) {
+            self.0[words].iter().for_each(|cell| cell.with_mut(|_| ()));
+        }
+
+        pub(crate) fn read(&self, words: std::ops::Range<usize>) {
+            self.0[words].iter().for_each(|cell| cell.with(|_| ()));
+        }
+    }
+}
