@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench append`. Medians of one run; compare with the floor beside them only.
 
-#![allow(missing_docs, reason = "a bench has no callers")]
+#![allow(missing_docs, clippy::expect_used, reason = "a bench has no callers")]
 
 use std::hint::black_box;
 

@@ -154,35 +154,24 @@ fn frame_len(header: &[u8; HEADER_BYTES]) -> usize {
     frame::frame_bytes(u64::from(crate::format::u32_at(header, 4))) as usize
 }
 
-/// A sealed pad frame over `[lsn, lsn + len)`: header and zeros, handed to `put` piece by piece
-/// with their offsets. `len` is at least a header. No allocation.
+/// A sealed pad frame over `[lsn, lsn + len)`: zeros and then the header, handed to `put` piece by
+/// piece with their offsets. `len` is at least a header and at most what a length field can say.
+/// No allocation.
 pub(crate) fn write_pad<E>(
     seed: Seed,
     lsn: u64,
     len: u64,
     mut put: impl FnMut(u64, &[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
-    const ZEROS: [u8; 4096] = [0; 4096];
     let body = len.saturating_sub(frame::HEADER);
-    let pieces = |mut f: &mut dyn FnMut(u64, &[u8]) -> Result<(), E>| -> Result<(), E> {
-        let mut done = 0;
-        while done < body {
-            let piece = usize::try_from(body - done).unwrap_or(usize::MAX).min(ZEROS.len());
-            (&mut f)(frame::HEADER + done, &ZEROS[..piece])?;
-            done += piece as u64;
-        }
-        Ok(())
-    };
-    let mut body_crc = 0;
-    pieces(&mut |_, zeros| {
-        body_crc = crc32c::crc32c_append(body_crc, zeros);
-        Ok(())
-    })?;
-    // A pad longer than a length field can say is cut into several by its caller.
-    let len = u32::try_from(body).unwrap_or(u32::MAX);
-    let mut header = frame::open_header(Kind::Pad, 0, len, body_crc);
+    let mut offset = frame::HEADER;
+    for zeros in frame::zeros(body) {
+        put(offset, zeros)?;
+        offset += zeros.len() as u64;
+    }
+    let body_len = u32::try_from(body).unwrap_or(u32::MAX);
+    let mut header = frame::open_header(Kind::Pad, 0, body_len, frame::crc_of_zeros(body));
     frame::seal_header(&mut header, seed, lsn, None);
-    pieces(&mut put)?;
     put(0, &header)
 }
 

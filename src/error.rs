@@ -268,7 +268,9 @@ impl From<WalError> for io::Error {
             WalError::Corruption { .. } | WalError::NotALog { .. } => io::ErrorKind::InvalidData,
             WalError::NotFound { .. } => io::ErrorKind::NotFound,
             WalError::AlreadyExists { .. } => io::ErrorKind::AlreadyExists,
-            WalError::UnsupportedVersion { .. } | WalError::FeatureMissing { .. } => io::ErrorKind::Unsupported,
+            WalError::UnsupportedVersion { .. } | WalError::FeatureMissing { .. } => {
+                io::ErrorKind::Unsupported
+            }
             WalError::Locked { .. } => io::ErrorKind::WouldBlock,
             WalError::StorageFull { .. } => io::ErrorKind::StorageFull,
             WalError::OutOfMemory => io::ErrorKind::OutOfMemory,

@@ -108,9 +108,7 @@ pub use options::{Gather, Preallocate, WalOptions};
 pub use reader::{Record, RecordRef, SegmentInfo, WalIter, WalReader};
 pub use recovery::RecoveryReport;
 pub use stats::{Histogram, WalStats};
-pub use store::{
-    FileHandle, FileStore, MemFile, MemSnapshot, MemStore, StoreFile, WalStore,
-};
+pub use store::{FileHandle, FileStore, MemFile, MemSnapshot, MemStore, StoreFile, WalStore};
 pub use wal::Wal;
 
 #[cfg(doctest)]

@@ -24,10 +24,10 @@ use crate::store::StoreFile;
 pub(crate) const BLOCK: usize = 256 << 10;
 
 /// What stands at the scanner's position.
-#[derive(Debug)]
-pub(crate) enum Step<'a> {
-    /// A valid frame. `body` excludes padding and is empty for pads.
-    Frame { lsn: u64, header: Header, body: &'a [u8], offset: u64 },
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// A valid frame; [`Scanner::body`] lends its body.
+    Frame { lsn: u64, header: Header },
     /// No valid frame. The scanner stays here.
     Invalid { lsn: u64, why: &'static str },
     /// Exactly the end that was asked for.
@@ -114,7 +114,7 @@ impl<F: StoreFile> Scanner<F> {
     }
 
     /// The next frame.
-    pub(crate) fn next(&mut self) -> Result<Step<'_>> {
+    pub(crate) fn next(&mut self) -> Result<Step> {
         self.padded = 0..0;
         self.len = 0;
         let lsn = self.next;
@@ -125,7 +125,7 @@ impl<F: StoreFile> Scanner<F> {
         match self.check(lsn, offset)? {
             Ok(header) => {
                 self.next = lsn.saturating_add(header.frame_bytes());
-                Ok(Step::Frame { lsn, header, body: self.body(), offset })
+                Ok(Step::Frame { lsn, header })
             }
             Err(why) => Ok(Step::Invalid { lsn, why }),
         }

@@ -80,9 +80,9 @@ mod imp {
     use crossbeam_utils::Backoff;
 
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
-    pub(crate) use std::thread_local;
     pub(crate) use std::sync::Arc;
     pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    pub(crate) use std::thread_local;
 
     /// Waiting for a frontier that moves without waking anybody: spin, yield, then short sleeps.
     /// Hold no lock while waiting.
@@ -126,8 +126,8 @@ mod imp {
     use loom::cell::UnsafeCell;
 
     pub(crate) use loom::sync::Arc;
-    pub(crate) use loom::thread_local;
     pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    pub(crate) use loom::thread_local;
 
     #[derive(Debug)]
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);

@@ -24,9 +24,7 @@ use std::time::Duration;
 use crate::error::{Result, WalError};
 use crate::options::Gather;
 use crate::stats::Stats;
-use crate::sync::{
-    Arc, AtomicU64, CachePadded, Condvar, Instant, Mutex, Ordering, now,
-};
+use crate::sync::{Arc, AtomicU64, CachePadded, Condvar, Instant, Mutex, Ordering, now};
 
 use gather::Policy;
 use waiter::{Verdict, Waiter};

@@ -33,11 +33,7 @@ impl<B: Backing> Engine<B> {
 
     /// Writes everything below `frozen` and secures a segment with room for the unit; returns the
     /// stage, held, with the bound on unsynced bytes respected.
-    fn write_all_below(
-        &self,
-        frozen: u64,
-        len: u64,
-    ) -> Result<MutexGuard<'_, Stage<B::Stage>>> {
+    fn write_all_below(&self, frozen: u64, len: u64) -> Result<MutexGuard<'_, Stage<B::Stage>>> {
         loop {
             let mut stage = self.stage.lock();
             let wrote = self.write_out(&mut stage, Intent::Flush)?;

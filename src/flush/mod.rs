@@ -131,8 +131,7 @@ impl<B: Backing> Engine<B> {
         end: u64,
         limits: Limits,
     ) -> Result<Self> {
-        let ring =
-            Ring::new(limits.ring_bytes, limits.slots, end).ok_or(WalError::OutOfMemory)?;
+        let ring = Ring::new(limits.ring_bytes, limits.slots, end).ok_or(WalError::OutOfMemory)?;
         let stats = Arc::new(Stats::new());
         Ok(Self {
             ring,

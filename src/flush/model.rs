@@ -212,10 +212,6 @@ impl Model {
         self.engine.flush()
     }
 
-    pub fn rotate(&self) -> Result<()> {
-        self.engine.rotate()
-    }
-
     pub fn close(&self) -> Result<()> {
         let (synced, closed) = (self.shared.clone(), self.shared.clone());
         self.engine.close(
@@ -276,9 +272,8 @@ impl Model {
                 let body = &rest[16..header.frame_bytes() as usize];
                 assert!(header.body_matches(body), "a valid body at {lsn}");
                 assert!(header.watermark.is_none_or(|w| w <= disk.synced_end()), "a true lag");
-                let record = (header.kind == Kind::Record).then(|| {
-                    body[..header.len as usize].to_vec()
-                });
+                let record =
+                    (header.kind == Kind::Record).then(|| body[..header.len as usize].to_vec());
                 frames.push((lsn, record));
                 offset += header.frame_bytes() as usize;
             }

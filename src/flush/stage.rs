@@ -4,7 +4,7 @@ use super::{Backing, Debt, Engine, Intent, Stage};
 use crate::codec;
 use crate::error::Result;
 use crate::format::frame::{self, HEADER_BYTES};
-use crate::format::{u32_at, array};
+use crate::format::{array, u32_at};
 use crate::sync::{MutexGuard, Poll};
 
 /// How far a pass of the write stage got.
@@ -95,10 +95,7 @@ impl<B: Backing> Engine<B> {
     }
 
     /// Begins a new segment at `written`, unless the current one is empty.
-    pub(super) fn begin_segment(
-        &self,
-        stage: &mut MutexGuard<'_, Stage<B::Stage>>,
-    ) -> Result<()> {
+    pub(super) fn begin_segment(&self, stage: &mut MutexGuard<'_, Stage<B::Stage>>) -> Result<()> {
         self.refuse_stage(stage)?;
         let (at, durable) = (self.ring.written(), self.durable());
         if self.backing.is_fresh(&stage.backing, at) {

@@ -118,13 +118,13 @@ fn control() -> String {
         newest_seq: 2,
         head: 0,
         snapshot: u64::MAX,
-        durable: 112,
+        durable: 120,
         clean: true,
     };
-    let before = Claim { durable: 112, clean: false, ..claim };
+    let before = Claim { durable: 120, clean: false, ..claim };
     let mut bytes = vec![0; CONTROL_BYTES];
-    put(&mut bytes, 0, &Slot { generation: 6, claim: before }.encode());
-    put(&mut bytes, CONTROL_BYTES / 2, &Slot { generation: 7, claim }.encode());
+    put(&mut bytes, 0, &Slot { generation: 7, claim }.encode());
+    put(&mut bytes, CONTROL_BYTES / 2, &Slot { generation: 6, claim: before }.encode());
     let mut file = File::new(name::CONTROL, bytes);
     let fields = [
         (8, "generation"),
@@ -227,8 +227,7 @@ fn dump() -> String {
         cipher: 0,
     };
     let second = SegmentHeader { seq: 2, base: 72, prev_seq: 1, durable: 72, ..first };
-    let files =
-        [control(), segment(&first, &FIRST_SEGMENT), segment(&second, &SECOND_SEGMENT)];
+    let files = [control(), segment(&first, &FIRST_SEGMENT), segment(&second, &SECOND_SEGMENT)];
     format!("```text\n{}```\n", files.join("\n"))
 }
 

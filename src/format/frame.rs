@@ -129,10 +129,7 @@ pub(crate) fn seal_header(
 fn header_crc(seed: Seed, lsn: u64, fields: [u8; 12]) -> u32 {
     let [a, b, c, d, e, f, g, h] = lsn.to_le_bytes();
     let [i, j, k, l, m, n, o, p, q, r, s, t] = fields;
-    crc32c::crc32c_append(
-        seed.0,
-        &[a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t],
-    )
+    crc32c::crc32c_append(seed.0, &[a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t])
 }
 
 /// Decodes the header at `lsn` from the first bytes of `bytes`; `None` when none is valid there.
@@ -167,6 +164,23 @@ pub(crate) fn length_fits(header: &Header, room: u64, max_record: u32) -> bool {
         Kind::Pad => true,
     };
     allowed && header.frame_bytes() <= room
+}
+
+static ZEROS: [u8; 4096] = [0; 4096];
+
+/// `bytes` zeros, in pieces.
+pub(crate) fn zeros(bytes: u64) -> impl Iterator<Item = &'static [u8]> {
+    let mut left = bytes;
+    std::iter::from_fn(move || {
+        let piece = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS.len());
+        left = left.saturating_sub(piece as u64);
+        ZEROS.get(..piece).filter(|zeros| !zeros.is_empty())
+    })
+}
+
+/// The body checksum of a pad.
+pub(crate) fn crc_of_zeros(bytes: u64) -> u32 {
+    zeros(bytes).fold(0, crc32c::crc32c_append)
 }
 
 #[cfg(test)]
@@ -206,7 +220,8 @@ mod tests {
     fn a_lag_that_does_not_fit_is_no_information() {
         let far = u64::from(LAG_UNKNOWN) << 3;
         let seed = Seed::new(&[7; 16], 3);
-        let watermark = |durable| decode_header(seed, far, &sealed(far, durable)).unwrap().watermark;
+        let watermark =
+            |durable| decode_header(seed, far, &sealed(far, durable)).unwrap().watermark;
         assert_eq!(watermark(Some(0)), None);
         assert_eq!(watermark(None), None);
         assert_eq!(watermark(Some(8)), Some(8));

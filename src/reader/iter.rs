@@ -10,7 +10,7 @@ use crate::format::name;
 use crate::format::segment::{FIRST_FRAME, SegmentHeader};
 use crate::lsn::Lsn;
 use crate::scan::{Scanner, Step};
-use crate::store::WalStore;
+use crate::store::{FileStore, WalStore};
 use crate::sync::Arc;
 
 /// Records in LSN order, up to an end that was fixed when the iterator was made.
@@ -18,7 +18,7 @@ use crate::sync::Arc;
 /// As an `Iterator` it yields owned [`Record`]s; [`read_next`](Self::read_next) lends payloads
 /// instead and allocates nothing per record. Every checksum is verified. The files are read in
 /// blocks, one file open at a time. After an error the iterator ends.
-pub struct WalIter<S: WalStore> {
+pub struct WalIter<S: WalStore = FileStore> {
     store: Arc<S>,
     /// The segments that are left, last one first.
     left: Vec<SegmentHeader>,
@@ -154,8 +154,7 @@ impl<S: WalStore> WalIter<S> {
     fn open(&mut self, header: &SegmentHeader, from: u64, end: u64) -> Result<Scanner<S::File>> {
         let name = name::segment(header.seq);
         self.segment = self.store.locate(&name);
-        let file =
-            self.store.open(&name).map_err(|e| WalError::io("open", &self.segment, e))?;
+        let file = self.store.open(&name).map_err(|e| WalError::io("open", &self.segment, e))?;
         let path = self.segment.clone();
         Scanner::new(file, path, header.seed(), header.base, header.max_record, from, end)
     }

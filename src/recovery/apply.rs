@@ -18,8 +18,6 @@ use crate::scan::{BLOCK, Step, to_u64};
 use crate::segments::{construct, publish};
 use crate::store::{StoreFile, WalStore};
 
-static ZEROS: [u8; 4096] = [0; 4096];
-
 /// How applying a plan ended.
 pub(super) enum Outcome<S: WalStore> {
     Done(Box<Recovered<S>>),
@@ -71,8 +69,7 @@ pub(super) fn apply<S: WalStore>(
     remove_dead(store, plan, &live)?;
 
     let report = report(plan, &live, &header, swept);
-    let (head, end) = (control.claim().head, plan.end);
-    Ok(Outcome::Done(Box::new(Recovered { control, live, active, head, end, report })))
+    Ok(Outcome::Done(Box::new(Recovered { control, live, active, end: plan.end, report })))
 }
 
 /// 16 bytes from the system's generator.
@@ -171,7 +168,7 @@ fn carry<S: WalStore>(
         let mut scanner = extent::scanner(store, &segment, from, to)?;
         loop {
             match scanner.next()? {
-                Step::Frame { lsn, header: frame, .. } => {
+                Step::Frame { lsn, header: frame } => {
                     let fits = match frame.kind {
                         Kind::Record => frame.len <= header.max_record,
                         Kind::Pad => true,
@@ -207,18 +204,15 @@ impl<F: StoreFile> Sink<'_, F> {
         let (padded, body_crc) = match from.kind {
             Kind::Record => (to_u64(body.len()), from.body_crc),
             // A pad means nothing but its length, so its body need not be read.
-            Kind::Pad => (from.padded_bytes(), crc_of_zeros(from.padded_bytes())),
+            Kind::Pad => (from.padded_bytes(), frame::crc_of_zeros(from.padded_bytes())),
         };
         let mut header = frame::open_header(from.kind, from.flags, from.len, body_crc);
         // Everything below the new segment's base is durable; what is in it is not, yet.
         frame::seal_header(&mut header, self.seed, lsn, Some(self.durable));
         self.push(&header)?;
         self.push(body)?;
-        let mut left = padded.saturating_sub(to_u64(body.len()));
-        while left > 0 {
-            let piece = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS.len());
-            self.push(ZEROS.get(..piece).unwrap_or_default())?;
-            left = left.saturating_sub(to_u64(piece));
+        for zeros in frame::zeros(padded.saturating_sub(to_u64(body.len()))) {
+            self.push(zeros)?;
         }
         Ok(())
     }
@@ -251,22 +245,16 @@ impl<F: StoreFile> Sink<'_, F> {
     }
 }
 
-fn crc_of_zeros(bytes: u64) -> u32 {
-    let (mut crc, mut left) = (0, bytes);
-    while left > 0 {
-        let piece = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS.len());
-        crc = crc32c::crc32c_append(crc, ZEROS.get(..piece).unwrap_or_default());
-        left = left.saturating_sub(to_u64(piece));
-    }
-    crc
-}
-
-fn report(plan: &Plan, live: &[SegmentHeader], header: &SegmentHeader, swept: usize) -> RecoveryReport {
+fn report(
+    plan: &Plan,
+    live: &[SegmentHeader],
+    header: &SegmentHeader,
+    swept: usize,
+) -> RecoveryReport {
     let claim = plan.survey.control.slot.claim;
     let (extent, end) = (&plan.extent, plan.end);
-    // Between the end and X are frames of a batch that is not whole.
+    // Between the end and X there are only frames of a batch that is not whole.
     let dirt_end = extent.dirt_end.max(extent.stop).max(end);
-    let dirt_end = if extent.dirt_end <= end && extent.stop == end { end } else { dirt_end };
     RecoveryReport {
         scanned_records: extent.records,
         segments: to_u64(live.len()),

@@ -86,7 +86,12 @@ impl Behind {
     }
 
     /// Searches one block that begins at `at`; returns where to go on.
-    fn block<F: StoreFile>(&mut self, region: &Region<'_, F>, at: u64, block: &[u8]) -> Result<u64> {
+    fn block<F: StoreFile>(
+        &mut self,
+        region: &Region<'_, F>,
+        at: u64,
+        block: &[u8],
+    ) -> Result<u64> {
         if let Some(last) = block.iter().rposition(|byte| *byte != 0) {
             let end = at.saturating_add(to_u64(last).saturating_add(1));
             self.dirt_end = self.dirt_end.max(end.next_multiple_of(ALIGNMENT));

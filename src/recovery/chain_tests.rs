@@ -101,10 +101,10 @@ fn what_control_calls_durable_ends_at_a_cut_it_does_not_know() {
 
 #[test]
 fn what_a_header_calls_durable_ends_at_its_cut() {
-    let carried = SegmentHeader { durable: 900, ..segment(2, 160, 1) };
+    let carried = SegmentHeader { durable: 904, ..segment(2, 160, 1) };
     let headers = [segment(1, 0, 0), carried, segment(3, 400, 2)];
     let chain = resolve(&headers, &claim(2, 0, 8)).unwrap();
     assert_eq!(chain.witnessed(&claim(2, 0, 8)), 400);
     let chain = resolve(&headers[..2], &claim(2, 0, 8)).unwrap();
-    assert_eq!(chain.witnessed(&claim(2, 0, 8)), 900);
+    assert_eq!(chain.witnessed(&claim(2, 0, 8)), 904);
 }

@@ -101,8 +101,9 @@ fn open<S: WalStore>(store: &S, chain: &Chain, index: usize) -> Result<Option<Op
         Some(cut) => cut,
         None => {
             let len = file.len().map_err(|e| WalError::io("read", &path, e))?;
-            let frames = len.saturating_sub(FIRST_FRAME) & !ALIGNMENT.saturating_sub(1);
-            header.base.saturating_add(frames).min(LSN_LIMIT)
+            let frames = len.saturating_sub(FIRST_FRAME);
+            let end = header.base.saturating_add(frames).min(LSN_LIMIT);
+            end.checked_next_multiple_of(ALIGNMENT).unwrap_or(LSN_LIMIT)
         }
     };
     Ok(Some(Opened { file, path, limit }))
@@ -186,7 +187,7 @@ impl Walk {
         let mut scanner = Scanner::new(file, path, seed, base, max, base, limit)?;
         let whole = loop {
             match scanner.next()? {
-                Step::Frame { lsn, header, .. } => self.frame(lsn, &header),
+                Step::Frame { lsn, header } => self.frame(lsn, &header),
                 Step::End => {
                     self.extent.stop = limit.max(base);
                     let whole = self.extent.boundary >= limit;
@@ -313,7 +314,7 @@ pub(super) fn tally<S: WalStore>(
         let mut scanner = scanner(store, &segment, from, to)?;
         loop {
             match scanner.next()? {
-                Step::Frame { lsn, header, .. } => {
+                Step::Frame { lsn, header } => {
                     let frame_end = lsn.saturating_add(header.frame_bytes());
                     if lsn >= witness && header.kind == Kind::Record {
                         tally.largest_record = tally.largest_record.max(header.len);
@@ -353,7 +354,7 @@ pub(super) fn last_record_before<S: WalStore>(
         let mut last = None;
         loop {
             match scanner.next()? {
-                Step::Frame { lsn, header, .. } => {
+                Step::Frame { lsn, header } => {
                     if header.kind == Kind::Record && lsn >= head {
                         last = Some(lsn);
                     }

@@ -28,6 +28,11 @@ mod survey;
 mod verdict;
 
 #[cfg(test)]
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that panics fails"
+)]
 mod tests;
 
 use std::io;
@@ -54,7 +59,6 @@ pub(crate) struct Recovered<S: WalStore> {
     /// Ascending by base; the last one is new and takes what is appended.
     pub(crate) live: Vec<SegmentHeader>,
     pub(crate) active: S::File,
-    pub(crate) head: u64,
     pub(crate) end: u64,
     pub(crate) report: RecoveryReport,
 }

@@ -129,10 +129,7 @@ impl WalStore for FileStore {
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         let name = format!(".cohort-{:032x}.tmp", u128::from_le_bytes(random));
         let file = self.directory.create_file(&name)?;
-        let unpublished = Some(Unpublished {
-            name,
-            maker: process::id(),
-        });
+        let unpublished = Some(Unpublished { name, maker: process::id() });
         Ok(FileHandle::new(file, unpublished, &self.directory))
     }
 
@@ -143,10 +140,7 @@ impl WalStore for FileStore {
         check_name(name)?;
         let mut unpublished = file.unpublished.lock();
         let Some(Unpublished { name: source, .. }) = &*unpublished else {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "the file has a name already",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the file has a name already"));
         };
         // DURABILITY: the bytes are durable already, so a crash in here leaves either a whole
         // file or an unpublished one for the next sweep.
@@ -157,11 +151,7 @@ impl WalStore for FileStore {
 
     fn open(&self, name: &str) -> io::Result<FileHandle> {
         check_name(name)?;
-        Ok(FileHandle::new(
-            self.directory.open_file(name)?,
-            None,
-            &self.directory,
-        ))
+        Ok(FileHandle::new(self.directory.open_file(name)?, None, &self.directory))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -204,11 +194,7 @@ impl WalStore for FileStore {
     }
 
     fn locate(&self, name: &str) -> PathBuf {
-        if name.is_empty() {
-            self.path.clone()
-        } else {
-            self.path.join(name)
-        }
+        if name.is_empty() { self.path.clone() } else { self.path.join(name) }
     }
 
     /// Decided when the store is opened. True on Linux for ext2, ext3, ext4, XFS and for
@@ -234,11 +220,7 @@ struct Unpublished {
 
 impl FileHandle {
     fn new(file: File, unpublished: Option<Unpublished>, directory: &Arc<Directory>) -> Self {
-        Self {
-            file,
-            unpublished: Mutex::new(unpublished),
-            directory: Arc::clone(directory),
-        }
+        Self { file, unpublished: Mutex::new(unpublished), directory: Arc::clone(directory) }
     }
 }
 
@@ -256,20 +238,13 @@ impl Drop for FileHandle {
 
 impl StoreFile for FileHandle {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let done = transfer(offset, bytes.len(), |at, done| {
-            os::write_at(&self.file, &bytes[done..], at)
-        })?;
-        if done < bytes.len() {
-            Err(io::ErrorKind::WriteZero.into())
-        } else {
-            Ok(())
-        }
+        let done =
+            transfer(offset, bytes.len(), |at, done| os::write_at(&self.file, &bytes[done..], at))?;
+        if done < bytes.len() { Err(io::ErrorKind::WriteZero.into()) } else { Ok(()) }
     }
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
-        transfer(offset, bytes.len(), |at, done| {
-            os::read_at(&self.file, &mut bytes[done..], at)
-        })
+        transfer(offset, bytes.len(), |at, done| os::read_at(&self.file, &mut bytes[done..], at))
     }
 
     #[expect(clippy::disallowed_methods, reason = "this file is where syncs live")]
@@ -320,14 +295,9 @@ fn sync_directory(directory: &File) -> io::Result<()> {
 }
 
 fn is_unpublished(name: &str) -> bool {
-    let digits = name
-        .strip_prefix(".cohort-")
-        .and_then(|rest| rest.strip_suffix(".tmp"));
+    let digits = name.strip_prefix(".cohort-").and_then(|rest| rest.strip_suffix(".tmp"));
     digits.is_some_and(|digits| {
-        digits.len() == 32
-            && digits
-                .bytes()
-                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        digits.len() == 32 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     })
 }
 
@@ -337,10 +307,7 @@ pub(super) fn check_name(name: &str) -> io::Result<()> {
         || name.contains(['/', '\\', ':', '\0'])
         || is_unpublished(name)
     {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "not a name for a published file",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a name for a published file"));
     }
     Ok(())
 }
@@ -362,11 +329,7 @@ impl NamedNonetheless {
 
 impl fmt::Display for NamedNonetheless {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the file got its name, but the name may not be durable: {}",
-            self.0
-        )
+        write!(f, "the file got its name, but the name may not be durable: {}", self.0)
     }
 }
 

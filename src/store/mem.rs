@@ -51,10 +51,7 @@ struct Inode {
 
 impl Inode {
     fn new(bytes: Vec<u8>) -> Arc<Mutex<Self>> {
-        Arc::new(Mutex::new(Self {
-            bytes,
-            locked: false,
-        }))
+        Arc::new(Mutex::new(Self { bytes, locked: false }))
     }
 }
 
@@ -68,13 +65,8 @@ impl MemStore {
     /// A store of its own that holds copies of these files, none of them locked.
     #[must_use]
     pub fn from_snapshot(snapshot: MemSnapshot) -> Self {
-        let names = snapshot
-            .files
-            .into_iter()
-            .map(|(name, bytes)| (name, Inode::new(bytes)));
-        Self {
-            names: Arc::new(Mutex::new(names.collect())),
-        }
+        let names = snapshot.files.into_iter().map(|(name, bytes)| (name, Inode::new(bytes)));
+        Self { names: Arc::new(Mutex::new(names.collect())) }
     }
 
     /// Copies all published files at one moment: a write that is in the copy has every write that
@@ -101,16 +93,9 @@ impl MemStore {
     #[must_use]
     pub fn snapshot(&self) -> MemSnapshot {
         let names = self.names.lock();
-        let inodes: Vec<_> = names
-            .iter()
-            .map(|(name, inode)| (name, inode.lock()))
-            .collect();
-        let files = inodes
-            .iter()
-            .map(|(name, inode)| ((*name).clone(), inode.bytes.clone()));
-        MemSnapshot {
-            files: files.collect(),
-        }
+        let inodes: Vec<_> = names.iter().map(|(name, inode)| (name, inode.lock())).collect();
+        let files = inodes.iter().map(|(name, inode)| ((*name).clone(), inode.bytes.clone()));
+        MemSnapshot { files: files.collect() }
     }
 }
 
@@ -143,10 +128,7 @@ impl WalStore for MemStore {
         check_name(name)?;
         let mut handle = file.handle.lock();
         if handle.published {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "the file has a name already",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the file has a name already"));
         }
         let mut names = self.names.lock();
         if names.contains_key(name) {
@@ -168,9 +150,7 @@ impl WalStore for MemStore {
     fn remove(&self, name: &str) -> io::Result<()> {
         check_name(name)?;
         let removed = self.names.lock().remove(name);
-        removed
-            .map(drop)
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        removed.map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn lock(&self, file: &MemFile) -> io::Result<bool> {
@@ -205,11 +185,7 @@ impl WalStore for MemStore {
     }
 
     fn locate(&self, name: &str) -> PathBuf {
-        if name.is_empty() {
-            PathBuf::from("memory")
-        } else {
-            PathBuf::from("memory").join(name)
-        }
+        if name.is_empty() { PathBuf::from("memory") } else { PathBuf::from("memory").join(name) }
     }
 }
 
@@ -227,13 +203,7 @@ struct Handle {
 
 impl MemFile {
     fn new(inode: Arc<Mutex<Inode>>, published: bool) -> Self {
-        Self {
-            inode,
-            handle: Mutex::new(Handle {
-                published,
-                locks: false,
-            }),
-        }
+        Self { inode, handle: Mutex::new(Handle { published, locks: false }) }
     }
 
     fn unlock(&self) {
@@ -263,9 +233,7 @@ impl StoreFile for MemFile {
             return Ok(());
         }
         let start = index(offset)?;
-        let end = start
-            .checked_add(bytes.len())
-            .ok_or(io::ErrorKind::InvalidInput)?;
+        let end = start.checked_add(bytes.len()).ok_or(io::ErrorKind::InvalidInput)?;
         let mut inode = self.inode.lock();
         if inode.bytes.len() < end {
             resize(&mut inode.bytes, end)?;
@@ -276,9 +244,7 @@ impl StoreFile for MemFile {
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
         let inode = self.inode.lock();
-        let rest = usize::try_from(offset)
-            .ok()
-            .and_then(|start| inode.bytes.get(start..));
+        let rest = usize::try_from(offset).ok().and_then(|start| inode.bytes.get(start..));
         let rest = rest.unwrap_or_default();
         let read = rest.len().min(bytes.len());
         bytes[..read].copy_from_slice(&rest[..read]);
@@ -305,9 +271,7 @@ fn index(offset: u64) -> io::Result<usize> {
 /// Grows with zeros or cuts, and reports when memory runs out.
 fn resize(bytes: &mut Vec<u8>, len: usize) -> io::Result<()> {
     let more = len.saturating_sub(bytes.len());
-    bytes
-        .try_reserve(more)
-        .map_err(|_| io::ErrorKind::OutOfMemory)?;
+    bytes.try_reserve(more).map_err(|_| io::ErrorKind::OutOfMemory)?;
     bytes.resize(len, 0);
     Ok(())
 }
@@ -335,8 +299,6 @@ impl MemSnapshot {
 /// Shows names and lengths, never bytes.
 impl fmt::Debug for MemSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map()
-            .entries(self.files.iter().map(|(name, bytes)| (name, bytes.len())))
-            .finish()
+        f.debug_map().entries(self.files.iter().map(|(name, bytes)| (name, bytes.len()))).finish()
     }
 }

@@ -29,10 +29,7 @@ fn a_full_disk_after_naming_does_not_look_like_a_full_disk() {
     assert_eq!(wrapped.kind(), ErrorKind::Other);
     let inner = wrapped.get_ref().and_then(|inner| inner.source());
     let source = inner.and_then(|source| source.downcast_ref::<io::Error>());
-    assert_eq!(
-        source.expect("the source is kept").kind(),
-        ErrorKind::StorageFull
-    );
+    assert_eq!(source.expect("the source is kept").kind(), ErrorKind::StorageFull);
 }
 
 #[test]
@@ -40,11 +37,7 @@ fn a_fork_does_not_discard_its_parents_unpublished_files() {
     let dir = tempfile::tempdir().unwrap();
     let store = FileStore::open(dir.path()).unwrap();
     let file = store.create(0).unwrap();
-    file.unpublished
-        .lock()
-        .as_mut()
-        .expect("it has no name")
-        .maker ^= 1;
+    file.unpublished.lock().as_mut().expect("it has no name").maker ^= 1;
     drop(file);
     assert_eq!(store.sweep().unwrap(), 1);
 }

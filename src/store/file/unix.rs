@@ -13,9 +13,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::{NamedNonetheless, not_regular, sync_directory};
 
-const SAFE: OFlags = OFlags::NOFOLLOW
-    .union(OFlags::CLOEXEC)
-    .union(OFlags::NONBLOCK);
+const SAFE: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
 pub(super) fn create_directories(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
@@ -41,10 +39,7 @@ impl Directory {
         let place = absolute(path)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let file = retry_on_intr(|| openat(CWD, &place, flags, Mode::empty()))?;
-        Ok(Self {
-            file: file.into(),
-            place,
-        })
+        Ok(Self { file: file.into(), place })
     }
 
     pub(super) fn names(&self) -> io::Result<Vec<String>> {
@@ -87,11 +82,7 @@ impl Directory {
             Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => open(OFlags::RDONLY)?.into(),
             opened => opened?.into(),
         };
-        if file.metadata()?.is_file() {
-            Ok(file)
-        } else {
-            Err(not_regular())
-        }
+        if file.metadata()?.is_file() { Ok(file) } else { Err(not_regular()) }
     }
 
     pub(super) fn remove(&self, name: &str) -> io::Result<()> {

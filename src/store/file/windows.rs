@@ -42,9 +42,7 @@ impl Directory {
 
     pub(super) fn names(&self) -> io::Result<Vec<String>> {
         let entries = fs::read_dir(&self.place)?;
-        entries
-            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-            .collect()
+        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
     }
 
     pub(super) fn is_regular(&self, name: &str) -> io::Result<bool> {
@@ -52,11 +50,7 @@ impl Directory {
     }
 
     pub(super) fn create_file(&self, name: &str) -> io::Result<File> {
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(self.place.join(name))
+        OpenOptions::new().read(true).write(true).create_new(true).open(self.place.join(name))
     }
 
     pub(super) fn open_file(&self, name: &str) -> io::Result<File> {
@@ -64,13 +58,8 @@ impl Directory {
             return Err(not_regular());
         }
         let path = self.place.join(name);
-        let open = |write| {
-            OpenOptions::new()
-                .read(true)
-                .write(write)
-                .custom_flags(NO_FOLLOW)
-                .open(&path)
-        };
+        let open =
+            |write| OpenOptions::new().read(true).write(write).custom_flags(NO_FOLLOW).open(&path);
         let file = match open(true) {
             Err(error)
                 if matches!(
@@ -82,11 +71,7 @@ impl Directory {
             }
             opened => opened?,
         };
-        if file.metadata()?.is_file() {
-            Ok(file)
-        } else {
-            Err(not_regular())
-        }
+        if file.metadata()?.is_file() { Ok(file) } else { Err(not_regular()) }
     }
 
     pub(super) fn remove(&self, name: &str) -> io::Result<()> {

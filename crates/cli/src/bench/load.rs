@@ -35,6 +35,17 @@ pub(crate) struct Load {
     pub(crate) latency: Histogram<u64>,
     /// One of so many records was timed.
     pub(crate) sampled_every: u64,
+    /// No record took longer: the longest timed one, or stretch of records between two that were.
+    pub(crate) longest: Duration,
+}
+
+/// What one thread did.
+#[derive(Debug)]
+struct Done {
+    records: u64,
+    ended: Instant,
+    latency: Histogram<u64>,
+    longest: Duration,
 }
 
 /// One thread's part.
@@ -67,6 +78,7 @@ pub(crate) fn run(
         elapsed: Duration::ZERO,
         latency: histogram()?,
         sampled_every,
+        longest: Duration::ZERO,
     };
     thread::scope(|scope| {
         let spawned: Vec<_> =
@@ -77,11 +89,12 @@ pub(crate) fn run(
         let mut outcome = Ok(());
         for thread in spawned {
             match thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
-                Ok((appended, ended, latency)) => {
-                    load.acknowledged.push(appended);
-                    load.elapsed = load.elapsed.max(ended.saturating_duration_since(started));
+                Ok(done) => {
+                    load.acknowledged.push(done.records);
+                    load.elapsed = load.elapsed.max(done.ended.saturating_duration_since(started));
+                    load.longest = load.longest.max(done.longest);
                     // Histograms of one shape add without fail.
-                    load.latency.add(&latency).ok();
+                    load.latency.add(&done.latency).ok();
                 }
                 Err(error) => outcome = outcome.and(Err(error)),
             }
@@ -116,14 +129,11 @@ fn watch(wal: &Wal, started: Instant, duration: Duration, stop: &AtomicBool) {
 }
 
 impl Worker<'_> {
-    /// Returns how many records were acknowledged, and when the last one was.
-    fn run(
-        mut self,
-        start: &Barrier,
-        stop: &AtomicBool,
-    ) -> Result<(u64, Instant, Histogram<u64>), WalError> {
+    fn run(mut self, start: &Barrier, stop: &AtomicBool) -> Result<Done, WalError> {
         start.wait();
         let mut counter = 0;
+        let mut last_look = clock::now();
+        let mut longest = Duration::ZERO;
         // ORDERING: Relaxed, see `watch`.
         while !stop.load(Ordering::Relaxed) {
             let record = self.records.record(counter);
@@ -134,12 +144,25 @@ impl Worker<'_> {
                 return Err(error);
             }
             if let Some(began) = timed {
-                let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-                self.latency.saturating_record(nanos);
+                let ended = clock::now();
+                let took = ended.saturating_duration_since(began);
+                self.latency.saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+                longest = longest.max(took).max(self.untimed(last_look, began));
+                last_look = ended;
             }
             counter += 1;
         }
-        Ok((counter, clock::now(), self.latency))
+        let ended = clock::now();
+        longest = longest.max(self.untimed(last_look, ended));
+        Ok(Done { records: counter, ended, latency: self.latency, longest })
+    }
+
+    /// How long the records between two looks at the clock took, if there were any.
+    fn untimed(&self, earlier: Instant, later: Instant) -> Duration {
+        match self.sampled_every {
+            1 => Duration::ZERO,
+            _ => later.saturating_duration_since(earlier),
+        }
     }
 }
 

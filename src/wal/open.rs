@@ -1,0 +1,100 @@
+//! Opening: from options and a store to a log.
+
+use std::io;
+use std::path::Path;
+
+use super::Wal;
+use crate::error::{Result, WalError};
+use crate::flush::{Engine, Limits, Storage};
+use crate::options::WalOptions;
+use crate::recovery;
+use crate::ring::Ring;
+use crate::store::{FileStore, WalStore};
+use crate::sync::Arc;
+
+impl WalOptions {
+    /// Opens the log in the directory `dir`, recovering it first.
+    ///
+    /// Blocks for the time it takes to read the last segment. Everything that is then in the log
+    /// is durable. A failed open leaves every byte as it was.
+    ///
+    /// # Errors
+    /// [`WalError::Locked`] while another handle has it open; [`WalError::Corruption`] when
+    /// acknowledged bytes are damaged or missing; [`WalError::NotALog`],
+    /// [`WalError::UnsupportedVersion`], [`WalError::NotFound`], [`WalError::AlreadyExists`],
+    /// [`WalError::InvalidOption`], [`WalError::StorageFull`], [`WalError::Io`] as they say.
+    ///
+    /// # Examples
+    /// ```
+    /// use cohort_wal::{WalError, WalOptions};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// let refused = WalOptions::new().create(false).open(dir.path());
+    /// assert!(matches!(refused, Err(WalError::NotFound { .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn open(self, dir: impl AsRef<Path>) -> Result<Wal> {
+        self.validate()?;
+        let dir = dir.as_ref();
+        let store = if self.create { FileStore::open(dir) } else { FileStore::existing(dir) };
+        let store = store.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => WalError::NotFound { path: dir.to_path_buf() },
+            io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+                WalError::NotALog { path: dir.to_path_buf(), why: "it is not a directory" }
+            }
+            _ => WalError::io_or_full("open", dir, error),
+        })?;
+        self.open_store(store)
+    }
+
+    /// Opens the log in a store of any kind, recovering it first.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    ///
+    /// # Examples
+    /// ```
+    /// use cohort_wal::{MemStore, WalOptions};
+    ///
+    /// # fn main() -> cohort_wal::Result<()> {
+    /// let store = MemStore::new();
+    /// let lsn = WalOptions::new().open_store(store.clone())?.append_and_sync(b"kept")?;
+    /// let wal = WalOptions::new().open_store(store)?;
+    /// assert_eq!(wal.iter()?.next().unwrap()?.lsn(), lsn);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn open_store<S: WalStore>(self, store: S) -> Result<Wal<S>> {
+        self.validate()?;
+        let recovered = recovery::open(&store, &self)?;
+        let store = Arc::new(store);
+        let path = store.locate("");
+        let seed = recovered.live.last().map(|active| active.seed());
+        let (storage, stage) = Storage::new(
+            store,
+            recovered.control,
+            recovered.live,
+            recovered.active,
+            recovered.end,
+            &self,
+        )?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let limits = Limits {
+            ring_bytes: self.ring_bytes,
+            slots: Ring::slots_for(cores, self.ring_bytes),
+            max_unsynced: self.max_unsynced(),
+            gather: self.gather,
+        };
+        let seed = seed.ok_or_else(|| WalError::NotFound { path: path.clone() })?;
+        let engine = Engine::new(storage, stage, seed, recovered.end, limits)?;
+        Ok(Wal {
+            engine,
+            report: recovered.report,
+            path,
+            max_record_bytes: self.max_record_bytes,
+            max_batch_bytes: self.max_batch_bytes,
+        })
+    }
+}

@@ -1,0 +1,68 @@
+//! Reading what was appended.
+
+use super::Wal;
+use crate::error::{Result, WalError};
+use crate::lsn::Lsn;
+use crate::reader::WalIter;
+use crate::store::WalStore;
+use crate::sync::Arc;
+
+impl<S: WalStore> Wal<S> {
+    /// Iterates over everything appended before the call, from the head. Flushes first. On a
+    /// poisoned log it covers what is durable.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush), except for poison; [`WalError::Io`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use cohort_wal::{MemStore, WalOptions};
+    /// # fn main() -> cohort_wal::Result<()> {
+    /// let wal = WalOptions::new().open_store(MemStore::new())?;
+    /// wal.append(b"one")?;
+    /// for record in wal.iter()? {
+    ///     assert_eq!(record?.data(), b"one");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn iter(&self) -> Result<WalIter<S>> {
+        self.read(None)
+    }
+
+    /// Iterates from the record at `lsn` over everything appended before the call; nothing when
+    /// `lsn` is at or past the end.
+    ///
+    /// # Errors
+    /// [`WalError::Truncated`] below the head; [`WalError::NotARecord`] when no record starts at
+    /// `lsn`; otherwise as [`iter`](Self::iter).
+    ///
+    /// # Examples
+    /// ```
+    /// # use cohort_wal::{MemStore, WalOptions};
+    /// # fn main() -> cohort_wal::Result<()> {
+    /// let wal = WalOptions::new().open_store(MemStore::new())?;
+    /// wal.append(b"one")?;
+    /// let two = wal.append(b"two")?;
+    /// assert_eq!(wal.iter_from(two)?.next().unwrap()?.data(), b"two");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn iter_from(&self, lsn: Lsn) -> Result<WalIter<S>> {
+        self.read(Some(lsn.get()))
+    }
+
+    fn read(&self, from: Option<u64>) -> Result<WalIter<S>> {
+        self.engine.enter_for_reading()?;
+        let end = self.engine.end();
+        let end = match self.engine.flush() {
+            Ok(()) => end,
+            Err(WalError::Poisoned { .. }) => self.engine.durable(),
+            Err(error) => return Err(error),
+        };
+        let storage = self.engine.backing();
+        let head = storage.control().claim().head;
+        let store = Arc::clone(storage.store());
+        WalIter::over(store, storage.live(), head, from.unwrap_or(head), end)
+    }
+}
