@@ -108,9 +108,13 @@ impl<S: WalStore> Control<S> {
 
     fn changed(&self, change: impl FnOnce(&mut Claim)) -> Claim {
         let mut claim = self.claim();
+        let known = claim.newest_seq;
         change(&mut claim);
         // Whoever moves the head past `durable` has made everything below it durable first.
         claim.durable = claim.durable.max(claim.head);
+        // Sequence numbers only rise, and a segment once acknowledged stays so. A claim that
+        // forgot one would have recovery clip `durable` to that segment's base.
+        claim.newest_seq = claim.newest_seq.max(known);
         claim
     }
 
@@ -153,6 +157,8 @@ pub(crate) fn create<S: WalStore>(store: &S, claim: Claim) -> Result<Option<S::F
     match store.publish(&file, name::CONTROL) {
         Ok(()) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+        // The holder of a log's lock sweeps what has no name: there is a log by now.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(WalError::io_or_full("publish", &path, error)),
     }
 }
@@ -163,5 +169,66 @@ pub(crate) fn lock<S: WalStore>(store: &S, file: &S::File, path: &Path) -> Resul
         Ok(true) => Ok(()),
         Ok(false) => Err(WalError::Locked { path: path.to_path_buf() }),
         Err(error) => Err(WalError::io("lock", path, error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemStore;
+
+    fn control() -> (MemStore, Control<MemStore>) {
+        let store = MemStore::new();
+        let snapshot = u64::MAX;
+        let (newest_seq, clean) = (1, false);
+        let claim = Claim { log_id: [1; 16], newest_seq, head: 0, snapshot, durable: 8, clean };
+        let file = create(&store, claim).unwrap().unwrap();
+        let slot = Slot { generation: 2, claim };
+        (store.clone(), Control::adopt(file, store.locate(name::CONTROL), 1, slot))
+    }
+
+    fn slots(store: &MemStore) -> [Slot; 2] {
+        decode_slots(&store.snapshot().files()[name::CONTROL]).map(|slot| slot.unwrap())
+    }
+
+    #[test]
+    fn a_witness_overwrites_the_older_slot_and_only_that() {
+        let (store, control) = control();
+        for generation in 3..9 {
+            let before = slots(&store);
+            control.witness(|claim| claim.durable += 8).unwrap();
+            let after = slots(&store);
+            let newest = after.iter().position(|slot| slot.generation == generation).unwrap();
+            assert_eq!(after[newest].claim, control.claim());
+            assert_eq!(after[1 - newest], before[1 - newest]);
+            assert_eq!(before[1 - newest].generation, generation - 1);
+        }
+    }
+
+    #[test]
+    fn witnessing_in_both_slots_leaves_no_older_claim() {
+        let (store, control) = control();
+        control.witness_both(|claim| claim.head = 8).unwrap();
+        assert_eq!(slots(&store).map(|slot| slot.claim), [control.claim(); 2]);
+    }
+
+    #[test]
+    fn a_claim_keeps_durable_at_head_and_never_forgets_a_segment() {
+        let (_, control) = control();
+        control
+            .witness(|claim| {
+                claim.head = 800;
+                claim.newest_seq = 0;
+            })
+            .unwrap();
+        let claim = control.claim();
+        assert_eq!((claim.head, claim.durable, claim.newest_seq), (800, 800, 1));
+    }
+
+    #[test]
+    fn a_log_that_is_there_is_not_created_again() {
+        let (store, control) = control();
+        assert!(create(&store, control.claim()).unwrap().is_none());
+        assert_eq!(slots(&store).map(|slot| slot.generation), [1, 2]);
     }
 }

@@ -139,8 +139,10 @@ impl Stats {
     }
 
     pub(crate) fn cohort(&self, commits: u64, took: Duration) {
-        self.commits.add(commits);
-        self.cohort_sizes.record(commits);
+        if commits > 0 {
+            self.commits.add(commits);
+            self.cohort_sizes.record(commits);
+        }
         self.sync_us.record(micros(took));
     }
 

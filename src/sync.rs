@@ -6,10 +6,11 @@
 //! in `loom-tests/` run the production code.
 
 pub(crate) use crossbeam_utils::CachePadded;
+pub(crate) use std::sync::{Arc, Weak};
 pub(crate) use std::time::Instant;
 
 pub(crate) use imp::{
-    AccessLog, Arc, AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, Poll, thread_local,
+    AccessLog, AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, Poll, thread_local,
 };
 
 /// True in builds that a model checker runs: everything random or timed is fixed there.
@@ -67,6 +68,16 @@ pub(crate) fn pause_in_io() {
     loom::thread::yield_now();
 }
 
+/// Starts a thread that nobody joins; false when the system has none.
+pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> bool {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).is_ok()
+}
+
+/// Sleeps; for helpers of the log alone.
+pub(crate) fn sleep(duration: std::time::Duration) {
+    std::thread::sleep(duration);
+}
+
 /// Reads the clock.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
 pub(crate) fn now() -> Instant {
@@ -80,7 +91,6 @@ mod imp {
     use crossbeam_utils::Backoff;
 
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
-    pub(crate) use std::sync::Arc;
     pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
     pub(crate) use std::thread_local;
 
@@ -125,7 +135,6 @@ mod imp {
 
     use loom::cell::UnsafeCell;
 
-    pub(crate) use loom::sync::Arc;
     pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
     pub(crate) use loom::thread_local;
 
@@ -161,16 +170,6 @@ mod imp {
     #[derive(Debug)]
     pub(crate) struct Condvar(loom::sync::Condvar);
 
-    /// Mirrors parking_lot's result.
-    #[derive(Debug)]
-    pub(crate) struct WaitTimeoutResult;
-
-    impl WaitTimeoutResult {
-        pub(crate) fn timed_out(&self) -> bool {
-            true
-        }
-    }
-
     impl Condvar {
         pub(crate) fn new() -> Self {
             Self(loom::sync::Condvar::new())
@@ -183,13 +182,7 @@ mod imp {
         }
 
         /// Loom has no time: the wait is over at once.
-        pub(crate) fn wait_for<T>(
-            &self,
-            _guard: &mut MutexGuard<'_, T>,
-            _timeout: Duration,
-        ) -> WaitTimeoutResult {
-            WaitTimeoutResult
-        }
+        pub(crate) fn wait_for<T>(&self, _guard: &mut MutexGuard<'_, T>, _timeout: Duration) {}
 
         pub(crate) fn notify_one(&self) {
             self.0.notify_one();

@@ -211,7 +211,8 @@ fn waiting_where_no_record_can_be_is_refused() {
     assert!(matches!(wal.wait_durable(lsn(0)), Err(WalError::NotARecord { .. })));
     wal.append(b"one").unwrap();
     let end = wal.end_lsn();
-    for wrong in [end, lsn(end.get() + 8), lsn(1), lsn(end.get() - 1), lsn(u64::MAX), lsn(1 << 62)] {
+    for wrong in [end, lsn(end.get() + 8), lsn(1), lsn(end.get() - 1), lsn(u64::MAX), lsn(1 << 62)]
+    {
         match wal.wait_durable(wrong) {
             Err(WalError::NotARecord { lsn }) => assert_eq!(lsn, wrong),
             other => panic!("{wrong}: {other:?}"),

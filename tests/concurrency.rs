@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use cohort_wal::{Lsn, MemStore, Wal, WalOptions, WalStore};
+use cohort_wal::{Lsn, MemStore, Wal, WalError, WalOptions, WalStore};
 
 use common::{Dice, Id, deadline, deadline_of, join_all, payload, read_ids};
 use faulty::{FaultyStore, Gate, Op};
@@ -281,5 +281,80 @@ fn open_descriptors_stay_bounded_over_two_hundred_segments() {
         // The directory, CONTROL, the active segment, and twice the five segments that 32 KiB of
         // unsynced bytes are spread over: those of the last sync close when the next one begins.
         assert!(most <= 13, "{most} descriptors at once");
+    });
+}
+
+#[test]
+fn close_beside_appenders_keeps_exactly_what_it_accepted() {
+    deadline_of(60, || {
+        for round in 0..40 {
+            let dir = tempfile::tempdir().unwrap();
+            let options = WalOptions::new().segment_bytes(64 << 10).ring_bytes(64 << 10);
+            let wal = Arc::new(options.clone().open(dir.path()).unwrap());
+            let started = Arc::new(AtomicUsize::new(0));
+            let appenders = (0..6).map(|owner| {
+                let (wal, started) = (Arc::clone(&wal), Arc::clone(&started));
+                thread::spawn(move || {
+                    let mut accepted = Vec::new();
+                    for number in 0.. {
+                        let id = Id { owner, number };
+                        let data = payload(id, if owner == 0 { 5_000 } else { 100 });
+                        let result = match owner {
+                            1 | 2 => wal.append_and_sync(&data),
+                            _ => wal.append(&data),
+                        };
+                        match result {
+                            Ok(lsn) => accepted.push((lsn, id)),
+                            Err(WalError::Closed) => break,
+                            Err(other) => panic!("{other}"),
+                        }
+                        started.fetch_add(1, Ordering::Relaxed);
+                    }
+                    accepted
+                })
+            });
+            let appenders: Vec<_> = appenders.collect();
+            while started.load(Ordering::Relaxed) < 20 * round {
+                thread::yield_now();
+            }
+            wal.close().unwrap();
+            let mut accepted: Vec<_> = join_all(appenders).into_iter().flatten().collect();
+            accepted.sort_unstable();
+            let wal = options.open(dir.path()).unwrap();
+            assert!(wal.recovery().clean);
+            assert!(read_ids(&wal) == accepted, "round {round}");
+        }
+    });
+}
+
+#[test]
+fn handles_that_take_turns_lose_nothing() {
+    deadline_of(60, || {
+        let dir = tempfile::tempdir().unwrap();
+        let path: Arc<Path> = Arc::from(dir.path().join("log"));
+        let threads = (0..4).map(|owner| {
+            let path = Arc::clone(&path);
+            thread::spawn(move || {
+                for number in 0..15 {
+                    let wal = loop {
+                        match Wal::open(&path) {
+                            Ok(wal) => break wal,
+                            Err(WalError::Locked { .. }) => thread::yield_now(),
+                            Err(other) => panic!("{other}"),
+                        }
+                    };
+                    wal.append(&payload(Id { owner, number }, 100)).unwrap();
+                    if number % 2 == 0 {
+                        wal.close().unwrap();
+                    }
+                }
+            })
+        });
+        join_all(threads.collect());
+        let wal = Wal::open(&path).unwrap();
+        let mut ids: Vec<_> = read_ids(&wal).into_iter().map(|(_, id)| id).collect();
+        ids.sort_unstable();
+        let expected = (0..4).flat_map(|owner| (0..15).map(move |number| Id { owner, number }));
+        assert!(ids.into_iter().eq(expected));
     });
 }

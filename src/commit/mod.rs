@@ -48,10 +48,19 @@ pub(crate) struct Outcome {
     pub(crate) failure: Option<WalError>,
 }
 
+/// What somebody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// A commit of the caller's.
+    Commit,
+    /// The log itself, holding up others: no leader gathers meanwhile, and no commit is counted.
+    Internal,
+}
+
 #[derive(Debug)]
 struct Entry {
     target: u64,
-    hurry: bool,
+    waiting: Waiting,
     waiter: Arc<Waiter>,
 }
 
@@ -121,27 +130,28 @@ impl Tracker {
         }
     }
 
-    /// Waits until every byte below `target` is durable; leads or joins a cohort. A caller that
-    /// holds others up is in a `hurry`: no leader gathers while it waits.
-    pub(crate) fn wait(&self, target: u64, hurry: bool, work: &impl Cohort) -> Result<()> {
+    /// Waits until every byte below `target` is durable; leads or joins a cohort.
+    pub(crate) fn wait(&self, target: u64, waiting: Waiting, work: &impl Cohort) -> Result<()> {
         if self.durable() >= target {
             return Ok(());
         }
         let entered = now();
-        match self.enter(target, hurry)? {
+        match self.enter(target, waiting)? {
             Entered::Durable => return Ok(()),
-            Entered::Lead => self.lead(target, work)?,
+            Entered::Lead => self.lead(target, waiting, work)?,
             Entered::Wait(waiter) => match waiter.wait() {
                 Verdict::Durable => {}
-                Verdict::Lead => self.lead(target, work)?,
+                Verdict::Lead => self.lead(target, waiting, work)?,
                 Verdict::Failed(error) => return Err(error),
             },
         }
-        self.stats.committed(entered.elapsed());
+        if waiting == Waiting::Commit {
+            self.stats.committed(entered.elapsed());
+        }
         Ok(())
     }
 
-    fn enter(&self, target: u64, hurry: bool) -> Result<Entered> {
+    fn enter(&self, target: u64, waiting: Waiting) -> Result<Entered> {
         let mut state = self.state.lock();
         if self.durable() >= target {
             return Ok(Entered::Durable);
@@ -149,13 +159,13 @@ impl Tracker {
         if let Some(cause) = &state.poison {
             return Err(cause.clone());
         }
-        state.hurry |= hurry;
+        state.hurry |= waiting == Waiting::Internal;
         if !state.leading {
             state.leading = true;
             return Ok(Entered::Lead);
         }
         let waiter = Arc::new(Waiter::new());
-        state.waiters.push(Entry { target, hurry, waiter: Arc::clone(&waiter) });
+        state.waiters.push(Entry { target, waiting, waiter: Arc::clone(&waiter) });
         if state.gathering && (state.hurry || state.complete()) {
             self.arrivals.notify_one();
         }
@@ -164,13 +174,13 @@ impl Tracker {
 
     /// Leads cohorts until `target` is durable or failed. Leadership is held on entry and passed
     /// on or released on every way out.
-    fn lead(&self, target: u64, work: &impl Cohort) -> Result<()> {
+    fn lead(&self, target: u64, waiting: Waiting, work: &impl Cohort) -> Result<()> {
         let mut leader = Leader { work, finished: false };
         loop {
             self.gather();
             let begun = now();
             let outcome = work.run(target);
-            if let Some(result) = self.finish(target, outcome, begun) {
+            if let Some(result) = self.finish(target, waiting, outcome, begun) {
                 leader.finished = true;
                 return result;
             }
@@ -213,7 +223,13 @@ impl Tracker {
     }
 
     /// Ends a cohort. Returns the leader's own result once it has one; until then it leads on.
-    fn finish(&self, target: u64, outcome: Outcome, begun: Instant) -> Option<Result<()>> {
+    fn finish(
+        &self,
+        target: u64,
+        waiting: Waiting,
+        outcome: Outcome,
+        begun: Instant,
+    ) -> Option<Result<()>> {
         let took = begun.elapsed();
         let mut state = self.state.lock();
         if state.poison.is_some() {
@@ -229,16 +245,18 @@ impl Tracker {
         let durable = self.durable();
         let mut told: Vec<Entry> = state.waiters.extract_if(.., |w| w.target <= durable).collect();
         let satisfied = told.len();
+        let commits = told.iter().filter(|w| w.waiting == Waiting::Commit).count()
+            + usize::from(target <= durable && waiting == Waiting::Commit);
         if outcome.failure.is_some() {
             told.append(&mut state.waiters);
         }
         let own = target <= durable || outcome.failure.is_some();
-        state.hurry = state.waiters.iter().any(|w| w.hurry);
+        state.hurry = state.waiters.iter().any(|w| w.waiting == Waiting::Internal);
         let next = if own { state.hand_over(satisfied + 1) } else { None };
         state.waking = state.policy.is_on() && !told.is_empty();
         let waking = state.waking;
         drop(state);
-        self.stats.cohort((satisfied + usize::from(target <= durable)) as u64, took);
+        self.stats.cohort(commits as u64, took);
         if let Some(next) = next {
             next.tell(Verdict::Lead);
         }

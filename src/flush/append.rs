@@ -4,10 +4,11 @@ use std::cell::Cell;
 
 use super::{Backing, Engine, Intent, stage::Wrote};
 use crate::codec::{self, Unit};
+use crate::commit::Waiting;
 use crate::error::{Result, WalError};
 use crate::format::frame::Seed;
 use crate::ring::{PAUSED, Refusal, Reservation};
-use crate::sync::Poll;
+use crate::sync::{MODEL, Poll};
 
 impl<B: Backing> Engine<B> {
     /// Appends a unit, and returns where it starts. Buffered: order only.
@@ -68,6 +69,9 @@ impl<B: Backing> Engine<B> {
     fn make_room(&self, poll: &Poll) -> Result<()> {
         self.stats.ring_waits.add(1);
         self.backing.check()?;
+        if !MODEL {
+            self.want_background();
+        }
         let mut stage = self.stage.lock();
         if self.ring.admit() != Err(Refusal::Full) {
             return Ok(());
@@ -77,7 +81,7 @@ impl<B: Backing> Engine<B> {
         let written = self.ring.written();
         drop(stage);
         match wrote {
-            Wrote::AtBound => self.tracker.wait(written, true, self),
+            Wrote::AtBound => self.tracker.wait(written, Waiting::Internal, self),
             Wrote::All if written == before => {
                 // Somebody's open reservation is in the way; it waits for nothing.
                 poll.wait();

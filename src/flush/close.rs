@@ -2,6 +2,7 @@
 
 use super::{Backing, Closing, Engine};
 use crate::codec;
+use crate::commit::Waiting;
 use crate::error::{Result, WalError};
 use crate::ring::CLOSED;
 
@@ -28,6 +29,7 @@ impl<B: Backing> Engine<B> {
         if matches!(result, Err(WalError::StorageFull { .. } | WalError::OutOfMemory)) {
             return result;
         }
+        self.background.stop();
         self.stage.lock().closed = true;
         *closing = Closing::Closed;
         release();
@@ -43,7 +45,7 @@ impl<B: Backing> Engine<B> {
         self.ring.drain();
         self.tracker.check()?;
         let end = self.end();
-        self.tracker.wait(end, true, self)?;
+        self.tracker.wait(end, Waiting::Internal, self)?;
         // Everything is durable, so no leader has work left; the stage may be idle or about to
         // find that out.
         let _stage = self.stage.lock();

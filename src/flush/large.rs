@@ -3,6 +3,7 @@
 use super::stage::Wrote;
 use super::{Backing, Debt, Engine, Intent, Stage};
 use crate::codec::Unit;
+use crate::commit::Waiting;
 use crate::error::{Result, WalError};
 use crate::lsn::LSN_LIMIT;
 use crate::sync::MutexGuard;
@@ -47,7 +48,7 @@ impl<B: Backing> Engine<B> {
             }
             drop(stage);
             // The stage never waits for a sync; its owner does, holding only the pause.
-            self.tracker.wait(written, true, self)?;
+            self.tracker.wait(written, Waiting::Internal, self)?;
         }
     }
 

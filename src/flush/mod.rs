@@ -16,6 +16,7 @@
 //! A store call that panics poisons. After poison nothing is written.
 
 mod append;
+mod background;
 mod close;
 mod cohort;
 mod large;
@@ -28,13 +29,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use crate::codec;
-use crate::commit::{Cohort, Tracker};
+use crate::commit::{Cohort, Tracker, Waiting};
 use crate::error::{Result, WalError};
 use crate::format::frame::Seed;
 use crate::options::Gather;
 use crate::ring::{CLOSED, POISONED, Ring};
 use crate::stats::Stats;
-use crate::sync::{Arc, AtomicU32, Mutex, Ordering, Poll};
+use crate::sync::{Arc, AtomicU32, Mutex, Ordering, Poll, Weak};
+
+use background::Background;
 
 pub(crate) use storage::Storage;
 
@@ -112,6 +115,9 @@ pub(crate) struct Engine<B: Backing> {
     /// The checksum state of the current epoch. Changed only while paused and drained.
     seed: AtomicU32,
     max_unsynced: u64,
+    background: Arc<Background>,
+    /// For the background writer's thread.
+    this: Weak<Self>,
     stats: Arc<Stats>,
 }
 
@@ -130,10 +136,10 @@ impl<B: Backing> Engine<B> {
         seed: Seed,
         end: u64,
         limits: Limits,
-    ) -> Result<Self> {
+    ) -> Result<Arc<Self>> {
         let ring = Ring::new(limits.ring_bytes, limits.slots, end).ok_or(WalError::OutOfMemory)?;
         let stats = Arc::new(Stats::new());
-        Ok(Self {
+        Ok(Arc::new_cyclic(|this| Self {
             ring,
             tracker: Tracker::new(end, limits.gather, Arc::clone(&stats)),
             stage: Mutex::new(Stage { backing: stage, debt: None, closed: false }),
@@ -142,8 +148,10 @@ impl<B: Backing> Engine<B> {
             admin: Mutex::new(Closing::Open),
             seed: AtomicU32::new(seed.0),
             max_unsynced: limits.max_unsynced,
+            background: Arc::new(Background::new()),
+            this: this.clone(),
             stats,
-        })
+        }))
     }
 
     pub(crate) fn backing(&self) -> &B {
@@ -217,13 +225,13 @@ impl<B: Backing> Engine<B> {
             return Ok(());
         }
         self.backing.check()?;
-        self.tracker.wait(target, false, self)
+        self.tracker.wait(target, Waiting::Commit, self)
     }
 
     /// Makes everything appended so far durable.
     pub(crate) fn sync(&self) -> Result<()> {
         self.enter()?;
-        self.commit(self.end())
+        self.tracker.wait(self.end(), Waiting::Commit, self)
     }
 
     /// Hands everything appended so far to the operating system.

@@ -51,7 +51,7 @@ struct Disk {
 }
 
 #[derive(Debug, Clone)]
-pub struct Shared {
+pub(crate) struct Shared {
     disk: Arc<BookMutex<Disk>>,
     segment_bytes: u64,
 }
@@ -173,7 +173,7 @@ impl Model {
         let shared = Shared { disk: Arc::new(BookMutex::new(disk)), segment_bytes };
         let limits = Limits { ring_bytes, slots, max_unsynced, gather: Gather::Off };
         let engine = Engine::new(shared.clone(), 0, SEED, 0, limits).expect("memory");
-        Self { engine: Arc::new(engine), shared }
+        Self { engine, shared }
     }
 
     /// Appends one record; returns its range.

@@ -2,6 +2,7 @@
 
 use super::{Backing, Debt, Engine, Intent, Stage};
 use crate::codec;
+use crate::commit::Waiting;
 use crate::error::Result;
 use crate::format::frame::{self, HEADER_BYTES};
 use crate::format::{array, u32_at};
@@ -24,7 +25,6 @@ impl<B: Backing> Engine<B> {
     pub(super) fn flush_to(&self, target: u64) -> Result<()> {
         let poll = Poll::default();
         while self.ring.written() < target {
-            self.backing.check()?;
             let mut stage = self.stage.lock();
             if self.ring.written() >= target {
                 break;
@@ -33,7 +33,7 @@ impl<B: Backing> Engine<B> {
             let written = self.ring.written();
             drop(stage);
             match wrote {
-                Wrote::AtBound => self.tracker.wait(written, true, self)?,
+                Wrote::AtBound => self.tracker.wait(written, Waiting::Internal, self)?,
                 // An appender below the target still copies; publishing wakes nobody.
                 Wrote::All if written < target => poll.wait(),
                 Wrote::All => {}
@@ -42,18 +42,19 @@ impl<B: Backing> Engine<B> {
         Ok(())
     }
 
-    /// Writes what is published. `written` moves to reservation boundaries only. An error is
+    /// Writes what is published when it begins. `written` moves to reservation boundaries only. An error is
     /// out-of-space, after which nothing is lost, or poison.
     pub(super) fn write_out(
         &self,
         stage: &mut MutexGuard<'_, Stage<B::Stage>>,
         intent: Intent,
     ) -> Result<Wrote> {
+        self.refuse_stage(stage)?;
+        self.pay_debt(stage)?;
+        // Fixed here, or appenders could keep a flush or a sync busy for ever.
+        let published = self.ring.published();
         loop {
-            self.refuse_stage(stage)?;
-            self.pay_debt(stage)?;
             let written = self.ring.written();
-            let published = self.ring.published();
             if published == written {
                 return Ok(Wrote::All);
             }

@@ -124,6 +124,5 @@ impl Chain {
 }
 
 #[cfg(test)]
-#[expect(clippy::indexing_slicing, reason = "a test that panics fails")]
 #[path = "chain_tests.rs"]
 mod tests;

@@ -95,7 +95,13 @@ fn lock<S: WalStore>(store: &S, options: &WalOptions) -> Result<Option<S::File>>
             continue;
         }
         if !listing.control {
-            return Err(survey::refuse_without_control(store, &listing));
+            // A listing is no snapshot: another handle may have created the log meanwhile.
+            match store.open(name::CONTROL) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Err(survey::refuse_without_control(store, &listing));
+                }
+                _ => continue,
+            }
         }
         let view = survey::read_control(store, &listing)?;
         let claim = view.slot.claim;

@@ -185,9 +185,16 @@ impl WalStore for FileStore {
     fn sweep(&self) -> io::Result<usize> {
         let mut removed = 0;
         for name in self.directory.names()? {
-            if is_unpublished(&name) && self.directory.is_regular(&name)? {
-                self.directory.remove(&name)?;
-                removed += 1;
+            if !is_unpublished(&name) {
+                continue;
+            }
+            // Whoever made the file may discard it at the same time.
+            let swept = self.directory.is_regular(&name).and_then(|regular| {
+                if regular { self.directory.remove(&name).map(|()| 1) } else { Ok(0) }
+            });
+            match swept {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                swept => removed += swept?,
             }
         }
         Ok(removed)

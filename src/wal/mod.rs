@@ -18,6 +18,7 @@ use crate::options::WalOptions;
 use crate::recovery::RecoveryReport;
 use crate::stats::WalStats;
 use crate::store::{FileStore, WalStore};
+use crate::sync::Arc;
 
 /// A write-ahead log, shared by many threads as `Arc<Wal>`.
 ///
@@ -43,7 +44,7 @@ use crate::store::{FileStore, WalStore};
 /// # }
 /// ```
 pub struct Wal<S: WalStore = FileStore> {
-    engine: Engine<Storage<S>>,
+    engine: Arc<Engine<Storage<S>>>,
     report: RecoveryReport,
     path: PathBuf,
     max_record_bytes: u32,
@@ -189,5 +190,6 @@ impl<S: WalStore> Drop for Wal<S> {
     fn drop(&mut self) {
         // As best it can: `close` is there for whoever wants to know.
         self.close().ok();
+        self.engine.stop_background();
     }
 }

@@ -37,10 +37,7 @@ fn the_largest_record_and_a_batch_of_100_mib_pass_the_smallest_ring() {
         let lsns = wal.append_batch_and_sync(&records).unwrap();
         assert!(first < lsns[0] && wal.durable_lsn() == wal.end_lsn());
         assert_eq!(wal.last_lsn(), lsns.last().copied());
-        assert!(matches!(
-            wal.append(&vec![0; 64 * MIB + 1]),
-            Err(WalError::RecordTooLarge { .. })
-        ));
+        assert!(matches!(wal.append(&vec![0; 64 * MIB + 1]), Err(WalError::RecordTooLarge { .. })));
         wal.close().unwrap();
         drop(wal);
         let wal = smallest_ring().open(dir.path()).unwrap();

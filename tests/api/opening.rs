@@ -2,15 +2,17 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::{Arc, Barrier};
+use std::thread;
 
 use cohort_wal::{Lsn, Wal, WalError, WalOptions};
 
-use crate::common::{directory, read_all, segment_names};
+use crate::common::{deadline_of, directory, join_all, read_all, segment_names};
 
 /// Opening fails, and every file is as it was.
 fn refused(options: WalOptions, dir: &Path) -> WalError {
     let before = directory(dir);
-    let error = options.open(dir).err().expect("opening is refused");
+    let error = options.open(dir).expect_err("opening is refused");
     assert_eq!(directory(dir), before, "a refused open changes nothing: {error}");
     error
 }
@@ -86,24 +88,28 @@ fn initial_lsn_is_where_a_new_log_begins_and_means_nothing_to_an_old_one() {
 #[test]
 fn the_lsn_space_ends_with_an_error() {
     let dir = tempfile::tempdir().unwrap();
-    let begin = Lsn::new((1 << 62) - 64);
-    let wal = WalOptions::new().initial_lsn(begin).open(dir.path()).unwrap();
-    wal.append_and_sync(b"last one").unwrap();
-    for _ in 0..2 {
-        assert!(matches!(wal.append(&[0; 100]), Err(WalError::LsnExhausted)));
-        assert!(matches!(wal.append(&vec![0; 2 << 20]), Err(WalError::LsnExhausted)));
-    }
+    let begin = Lsn::new((1 << 62) - (1 << 20));
+    let options = WalOptions::new().ring_bytes(64 << 10).initial_lsn(begin);
+    let wal = options.open(dir.path()).unwrap();
+    let mut appended = 0;
+    let refused = loop {
+        match wal.append(&[7; 1_000]) {
+            Ok(_) => appended += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, WalError::LsnExhausted), "{refused}");
+    assert!(appended > 900, "{appended}");
+    assert!(matches!(wal.append(&vec![0; 2 << 20]), Err(WalError::LsnExhausted)));
     wal.close().unwrap();
-    assert_eq!(read_all(&Wal::open(dir.path()).unwrap()), [b"last one"]);
+    assert_eq!(Wal::open(dir.path()).unwrap().iter().unwrap().count(), appended);
 }
 
 #[test]
 fn a_witnessed_record_that_is_missing_makes_opening_fail() {
     let dir = tempfile::tempdir().unwrap();
     let demanding = |lsn| WalOptions::new().min_durable_lsn(lsn);
-    let missing = dir.path().join("log");
-    let error = demanding(Lsn::new(0)).open(&missing).unwrap_err();
-    assert!(error.is_corruption(), "{error}");
+    assert!(refused(demanding(Lsn::new(0)), dir.path()).is_corruption());
     let lsns = log_with(dir.path(), &[b"one", b"two"]);
     for lsn in &lsns {
         assert_eq!(demanding(*lsn).open(dir.path()).unwrap().iter().unwrap().count(), 2);
@@ -133,6 +139,32 @@ fn a_second_handle_is_locked_out_until_the_first_is_closed_or_dropped() {
         drop(Wal::open(dir.path()).unwrap());
     }
     assert_eq!(Wal::open(dir.path()).unwrap().iter().unwrap().count(), 4);
+}
+
+#[test]
+fn of_many_that_create_a_log_at_once_one_wins_and_the_others_are_locked_out() {
+    deadline_of(60, || {
+        for create_new in [false, true] {
+            for _ in 0..60 {
+                let dir = tempfile::tempdir().unwrap();
+                let start = Arc::new(Barrier::new(8));
+                let rivals = (0..8).map(|_| {
+                    let (start, path) = (Arc::clone(&start), dir.path().join("log"));
+                    thread::spawn(move || {
+                        start.wait();
+                        WalOptions::new().create_new(create_new).open(path)
+                    })
+                });
+                let results = join_all(rivals.collect());
+                let winners = results.iter().filter(|result| result.is_ok()).count();
+                for error in results.iter().filter_map(|result| result.as_ref().err()) {
+                    let exists = create_new && matches!(error, WalError::AlreadyExists { .. });
+                    assert!(exists || matches!(error, WalError::Locked { .. }), "{error:?}");
+                }
+                assert_eq!(winners, 1);
+            }
+        }
+    });
 }
 
 #[test]
@@ -177,10 +209,7 @@ fn a_file_is_no_log_directory() {
             let error = WalOptions::new().create(create).open(&path).unwrap_err();
             assert!(matches!(error, WalError::NotALog { .. }), "{error:?}");
         }
-        assert!(matches!(
-            WalOptions::new().open_read_only(&path),
-            Err(WalError::NotALog { .. })
-        ));
+        assert!(matches!(WalOptions::new().open_read_only(&path), Err(WalError::NotALog { .. })));
     }
     assert_eq!(fs::read(&file).unwrap(), b"not a directory");
 }

@@ -86,6 +86,30 @@ fn a_crash_at_any_call_of_recovery_three_deep_keeps_the_log() {
 }
 
 #[test]
+fn a_crash_never_leaves_control_pointing_at_a_removed_segment() {
+    // The newest segment that CONTROL knows is wholly below head, and has a successor.
+    let mut files = three_segments();
+    files.control(Claim { head: 192, ..claim(2, 192) });
+    let expected: Vec<_> = (8..12).map(|n| vec![n; 8]).collect();
+    nested(&files, &expected, 2, "");
+}
+
+#[test]
+fn either_slot_may_be_lost_after_recovery() {
+    let (files, expected) = worn();
+    let (store, _recovered) = files.opened();
+    for slot in [0, 4096] {
+        let mut files = Files::of(&store);
+        files.file("CONTROL")[slot + 40] ^= 1;
+        let (store, recovered) = files.opened();
+        assert_eq!(bodies(&store, &recovered), expected);
+        assert_eq!(recovered.report.carried_bytes, 0, "the slot left knows only the old log");
+        files.0.retain(|name, _| name != &name::segment(5));
+        assert!(files.open(&options()).is_err(), "the slot left does not know the new segment");
+    }
+}
+
+#[test]
 fn what_recovery_showed_is_there_after_a_power_loss() {
     let (files, expected) = worn();
     let (store, opened) = interrupted(&files, u64::MAX, false, &options());

@@ -156,6 +156,20 @@ fn a_watermark_behind_the_first_invalid_frame_proves_damage() {
 }
 
 #[test]
+fn frames_inside_the_body_of_a_valid_record_witness_nothing() {
+    let header = header(1, 0, 0);
+    let mut inner = open_header(Kind::Record, 0, 0, 0);
+    seal_header(&mut inner, header.seed(), 40, Some(40));
+    let mut files = Files::default();
+    files.segment(&header, &[record(b"torn", 0), record(&inner, 0)]).control(claim(1, 0));
+    files.seg(1)[8192 + 16] ^= 1;
+    assert_eq!(files.opened().1.end, 0);
+    // Were the record around it not valid, the frame would count.
+    files.seg(1)[8192 + 24] ^= 1;
+    assert_eq!(files.corrupt(), "bytes that were durable are damaged");
+}
+
+#[test]
 fn a_watermark_in_a_later_segment_proves_damage() {
     let mut files = Files::default();
     files.segment(&header(1, 0, 0), &[record(b"a", 0), record(b"b", 0)]);

@@ -1,0 +1,117 @@
+//! The fast paths allocate nothing: appending a small record to a ring with room, and reading
+//! records that are lent.
+//!
+//! Method: an allocator that counts the calls of each thread, so that other tests and the
+//! harness do not count.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(unsafe_code, reason = "an allocator cannot be written without it")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use cohort_wal::{Wal, WalOptions};
+
+thread_local! {
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+fn count() {
+    CALLS.with(|calls| calls.set(calls.get() + 1));
+}
+
+// SAFETY: every call goes to the system's allocator with the caller's own arguments. Counting
+// touches a thread-local that needs neither allocation nor destruction.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps `alloc`'s contract, which is the system's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps `alloc_zeroed`'s contract, which is the system's.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the block came from the system, and the caller keeps `realloc`'s contract.
+        unsafe { System.realloc(block, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the block came from the system, and the caller keeps `dealloc`'s contract.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations of this thread during `work`.
+fn allocations(work: impl FnOnce()) -> u64 {
+    let before = CALLS.with(Cell::get);
+    work();
+    CALLS.with(Cell::get) - before
+}
+
+#[test]
+fn the_count_notices_a_single_allocation() {
+    assert_eq!(allocations(|| drop(std::hint::black_box(Box::new(1)))), 1);
+    assert_eq!(allocations(|| ()), 0);
+}
+
+#[test]
+fn appending_to_a_ring_with_room_allocates_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = Wal::open(dir.path()).unwrap();
+    wal.append(&[0; 500]).unwrap();
+    let during = allocations(|| {
+        for len in 0..10_000 {
+            wal.append(&[1; 500][..len % 500]).unwrap();
+            wal.append_vectored(&[b"key", b"value"]).unwrap();
+        }
+    });
+    assert_eq!((during, wal.stats().flushes), (0, 0));
+    assert_eq!(wal.iter().unwrap().count(), 20_001);
+}
+
+#[test]
+fn a_commit_that_is_durable_already_allocates_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = Wal::open(dir.path()).unwrap();
+    let lsn = wal.append_and_sync(b"one").unwrap();
+    let during = allocations(|| {
+        for _ in 0..1_000 {
+            wal.wait_durable(lsn).unwrap();
+            wal.sync().unwrap();
+            wal.flush().unwrap();
+        }
+    });
+    assert_eq!(during, 0);
+}
+
+#[test]
+fn replaying_ten_thousand_lent_records_allocates_less_than_fifty_times() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = WalOptions::new().segment_bytes(1 << 20).open(dir.path()).unwrap();
+    for len in 0..10_000 {
+        wal.append(&[2; 500][..len % 500]).unwrap();
+    }
+    wal.close().unwrap();
+    let wal = Wal::open(dir.path()).unwrap();
+    let mut read = 0;
+    let during = allocations(|| {
+        let mut records = wal.iter().unwrap();
+        while let Some(record) = records.read_next() {
+            assert_eq!(record.unwrap().len(), read % 500);
+            read += 1;
+        }
+    });
+    assert_eq!(read, 10_000);
+    assert!(during < 50, "{during} allocations");
+}
