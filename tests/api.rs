@@ -17,7 +17,7 @@ use std::io;
 use cohort_wal::{FileStore, Lsn, Record, Wal, WalError, WalIter, WalOptions, WalReader};
 use tempfile::TempDir;
 
-use common::{directory, read_all, segment_names};
+use common::{deadline, directory, read_all, segment_names};
 
 /// Bytes of a frame header, and what frames are padded to.
 const HEADER: u64 = 16;
@@ -118,13 +118,15 @@ fn a_batch_returns_the_place_of_each_record_in_a_row() {
 
 #[test]
 fn an_empty_batch_appends_nothing_and_with_sync_makes_the_rest_durable() {
-    let (_dir, wal) = open();
-    wal.append(b"before").unwrap();
-    let end = wal.end_lsn();
-    assert!(wal.append_batch::<&[u8]>(&[]).unwrap().is_empty());
-    assert_eq!((wal.end_lsn(), wal.durable_lsn()), (end, lsn(0)));
-    assert!(wal.append_batch_and_sync::<&[u8]>(&[]).unwrap().is_empty());
-    assert_eq!((wal.end_lsn(), wal.durable_lsn()), (end, end));
+    deadline(|| {
+        let (_dir, wal) = open();
+        wal.append(b"before").unwrap();
+        let end = wal.end_lsn();
+        assert!(wal.append_batch::<&[u8]>(&[]).unwrap().is_empty());
+        assert_eq!((wal.end_lsn(), wal.durable_lsn()), (end, lsn(0)));
+        assert!(wal.append_batch_and_sync::<&[u8]>(&[]).unwrap().is_empty());
+        assert_eq!((wal.end_lsn(), wal.durable_lsn()), (end, end));
+    });
 }
 
 #[test]
@@ -163,31 +165,35 @@ fn a_batch_above_the_limit_is_refused_and_nothing_is_appended() {
 
 #[test]
 fn sync_and_its_kin_move_durable_to_the_end() {
-    let (_dir, wal) = open();
-    wal.append(b"one").unwrap();
-    wal.sync().unwrap();
-    assert_eq!(wal.durable_lsn(), wal.end_lsn());
-    wal.append_and_sync(b"two").unwrap();
-    assert_eq!(wal.durable_lsn(), wal.end_lsn());
-    wal.append_batch_and_sync(&["three", "four"]).unwrap();
-    assert_eq!(wal.durable_lsn(), wal.end_lsn());
-    let lsns = wal.append_batch(&["five", "six"]).unwrap();
-    wal.wait_durable(lsns[0]).unwrap();
-    assert_eq!(wal.durable_lsn(), wal.end_lsn(), "a batch becomes durable as a whole");
-    assert_eq!(wal.stats().syncs, 4);
+    deadline(|| {
+        let (_dir, wal) = open();
+        wal.append(b"one").unwrap();
+        wal.sync().unwrap();
+        assert_eq!(wal.durable_lsn(), wal.end_lsn());
+        wal.append_and_sync(b"two").unwrap();
+        assert_eq!(wal.durable_lsn(), wal.end_lsn());
+        wal.append_batch_and_sync(&["three", "four"]).unwrap();
+        assert_eq!(wal.durable_lsn(), wal.end_lsn());
+        let lsns = wal.append_batch(&["five", "six"]).unwrap();
+        wal.wait_durable(lsns[0]).unwrap();
+        assert_eq!(wal.durable_lsn(), wal.end_lsn(), "a batch becomes durable as a whole");
+        assert_eq!(wal.stats().syncs, 4);
+    });
 }
 
 #[test]
 fn what_is_durable_costs_no_further_sync() {
-    let (_dir, wal) = open();
-    let lsn = wal.append_and_sync(b"one").unwrap();
-    for _ in 0..10 {
-        wal.sync().unwrap();
-        wal.flush().unwrap();
-        wal.wait_durable(lsn).unwrap();
-        wal.append_batch_and_sync::<&str>(&[]).unwrap();
-    }
-    assert_eq!((wal.stats().syncs, wal.stats().flushes), (1, 1));
+    deadline(|| {
+        let (_dir, wal) = open();
+        let lsn = wal.append_and_sync(b"one").unwrap();
+        for _ in 0..10 {
+            wal.sync().unwrap();
+            wal.flush().unwrap();
+            wal.wait_durable(lsn).unwrap();
+            wal.append_batch_and_sync::<&str>(&[]).unwrap();
+        }
+        assert_eq!((wal.stats().syncs, wal.stats().flushes), (1, 1));
+    });
 }
 
 #[test]
@@ -207,87 +213,96 @@ fn flush_hands_bytes_to_the_files_without_a_sync() {
 
 #[test]
 fn waiting_where_no_record_can_be_is_refused() {
-    let (_dir, wal) = open();
-    assert!(matches!(wal.wait_durable(lsn(0)), Err(WalError::NotARecord { .. })));
-    wal.append(b"one").unwrap();
-    let end = wal.end_lsn();
-    for wrong in [end, lsn(end.get() + 8), lsn(1), lsn(end.get() - 1), lsn(u64::MAX), lsn(1 << 62)]
-    {
-        match wal.wait_durable(wrong) {
-            Err(WalError::NotARecord { lsn }) => assert_eq!(lsn, wrong),
-            other => panic!("{wrong}: {other:?}"),
+    deadline(|| {
+        let (_dir, wal) = open();
+        assert!(matches!(wal.wait_durable(lsn(0)), Err(WalError::NotARecord { .. })));
+        wal.append(b"one").unwrap();
+        let end = wal.end_lsn();
+        for wrong in
+            [end, lsn(end.get() + 8), lsn(1), lsn(end.get() - 1), lsn(u64::MAX), lsn(1 << 62)]
+        {
+            match wal.wait_durable(wrong) {
+                Err(WalError::NotARecord { lsn }) => assert_eq!(lsn, wrong),
+                other => panic!("{wrong}: {other:?}"),
+            }
         }
-    }
-    assert_eq!(wal.durable_lsn(), lsn(0));
-    wal.wait_durable(lsn(0)).unwrap();
+        assert_eq!(wal.durable_lsn(), lsn(0));
+        wal.wait_durable(lsn(0)).unwrap();
+    });
 }
 
 #[test]
 fn rotate_ends_a_segment_that_has_records_and_no_other() {
-    let (dir, wal) = open();
-    wal.rotate().unwrap();
-    assert_eq!((wal.stats().rotations, segment_names(dir.path()).len()), (0, 1));
-    wal.append(b"one").unwrap();
-    wal.rotate().unwrap();
-    wal.rotate().unwrap();
-    assert_eq!((wal.stats().rotations, segment_names(dir.path()).len()), (1, 2));
-    wal.append(b"two").unwrap();
-    assert_eq!(wal.end_lsn(), lsn(48), "a segment's header takes no LSNs");
-    assert_eq!(read_all(&wal), [b"one", b"two"]);
-    wal.close().unwrap();
-    let wal = Wal::open(dir.path()).unwrap();
-    assert_eq!(read_all(&wal), [b"one", b"two"]);
+    deadline(|| {
+        let (dir, wal) = open();
+        wal.rotate().unwrap();
+        assert_eq!((wal.stats().rotations, segment_names(dir.path()).len()), (0, 1));
+        wal.append(b"one").unwrap();
+        wal.rotate().unwrap();
+        wal.rotate().unwrap();
+        assert_eq!((wal.stats().rotations, segment_names(dir.path()).len()), (1, 2));
+        wal.append(b"two").unwrap();
+        assert_eq!(wal.end_lsn(), lsn(48), "a segment's header takes no LSNs");
+        assert_eq!(read_all(&wal), [b"one", b"two"]);
+        wal.close().unwrap();
+        let wal = Wal::open(dir.path()).unwrap();
+        assert_eq!(read_all(&wal), [b"one", b"two"]);
+    });
 }
 
 #[test]
 fn every_method_but_the_values_says_closed_after_close() {
-    let (dir, wal) = open();
-    let one = wal.append(b"one").unwrap();
-    wal.close().unwrap();
-    let refusals = [
-        wal.append(b"x").err(),
-        wal.append(&vec![0; 2 << 20]).err(),
-        wal.append_vectored(&[b"x"]).err(),
-        wal.append_and_sync(b"x").err(),
-        wal.append_batch(&["x"]).err(),
-        wal.append_batch::<&str>(&[]).err(),
-        wal.append_batch_and_sync(&["x"]).err(),
-        wal.append_batch_and_sync::<&str>(&[]).err(),
-        wal.flush().err(),
-        wal.sync().err(),
-        wal.wait_durable(one).err(),
-        wal.iter().err(),
-        wal.iter_from(one).err(),
-        wal.rotate().err(),
-    ];
-    for (index, refusal) in refusals.into_iter().enumerate() {
-        assert!(matches!(refusal, Some(WalError::Closed)), "call {index}: {refusal:?}");
-    }
-    let end = wal.end_lsn();
-    assert_eq!((wal.head_lsn(), wal.durable_lsn(), wal.last_lsn()), (lsn(0), end, Some(one)));
-    assert_eq!((wal.live_bytes(), wal.is_empty()), (24, false));
-    assert_eq!((wal.stats().appends, wal.recovery().segments), (1, 1));
-    let before = directory(dir.path());
-    wal.close().unwrap();
-    drop(wal);
-    assert_eq!(directory(dir.path()), before, "closing again writes nothing");
+    deadline(|| {
+        let (dir, wal) = open();
+        let one = wal.append(b"one").unwrap();
+        wal.close().unwrap();
+        let refusals = [
+            wal.append(b"x").err(),
+            wal.append(&vec![0; 2 << 20]).err(),
+            wal.append_vectored(&[b"x"]).err(),
+            wal.append_and_sync(b"x").err(),
+            wal.append_batch(&["x"]).err(),
+            wal.append_batch::<&str>(&[]).err(),
+            wal.append_batch_and_sync(&["x"]).err(),
+            wal.append_batch_and_sync::<&str>(&[]).err(),
+            wal.flush().err(),
+            wal.sync().err(),
+            wal.wait_durable(one).err(),
+            wal.iter().err(),
+            wal.iter_from(one).err(),
+            wal.rotate().err(),
+        ];
+        for (index, refusal) in refusals.into_iter().enumerate() {
+            assert!(matches!(refusal, Some(WalError::Closed)), "call {index}: {refusal:?}");
+        }
+        let end = wal.end_lsn();
+        assert_eq!((wal.head_lsn(), wal.durable_lsn(), wal.last_lsn()), (lsn(0), end, Some(one)));
+        assert_eq!((wal.live_bytes(), wal.is_empty()), (24, false));
+        assert_eq!((wal.stats().appends, wal.recovery().segments), (1, 1));
+        let before = directory(dir.path());
+        wal.close().unwrap();
+        drop(wal);
+        assert_eq!(directory(dir.path()), before, "closing again writes nothing");
+    });
 }
 
 #[test]
 fn close_and_drop_make_everything_durable_and_the_log_clean() {
-    for by_close in [true, false] {
-        let (dir, wal) = open();
-        wal.append(b"only buffered").unwrap();
-        if by_close {
-            wal.close().unwrap();
-            wal.close().unwrap();
-            assert_eq!(wal.durable_lsn(), wal.end_lsn());
+    deadline(|| {
+        for by_close in [true, false] {
+            let (dir, wal) = open();
+            wal.append(b"only buffered").unwrap();
+            if by_close {
+                wal.close().unwrap();
+                wal.close().unwrap();
+                assert_eq!(wal.durable_lsn(), wal.end_lsn());
+            }
+            drop(wal);
+            let wal = Wal::open(dir.path()).unwrap();
+            assert!(wal.recovery().clean && wal.recovery().carried_bytes == 0);
+            assert_eq!(read_all(&wal), [b"only buffered"]);
         }
-        drop(wal);
-        let wal = Wal::open(dir.path()).unwrap();
-        assert!(wal.recovery().clean && wal.recovery().carried_bytes == 0);
-        assert_eq!(read_all(&wal), [b"only buffered"]);
-    }
+    });
 }
 
 #[test]
@@ -303,21 +318,23 @@ fn an_iterator_outlives_the_log_it_came_from() {
 
 #[test]
 fn statistics_count_what_was_done() {
-    let (_dir, wal) = open();
-    wal.append(b"12345678").unwrap();
-    wal.append_batch_and_sync(&["12345678", "12345678"]).unwrap();
-    wal.rotate().unwrap();
-    wal.append(&vec![0; 1 << 20]).unwrap();
-    wal.append_and_sync(b"12345678").unwrap();
-    let stats = wal.stats();
-    assert_eq!(stats.appends, 5);
-    assert_eq!(stats.bytes, wal.live_bytes());
-    assert_eq!(stats.bytes, 4 * 24 + 16 + (1 << 20));
-    assert_eq!((stats.flushes, stats.rotations), (3, 1));
-    assert_eq!((stats.syncs, stats.commits), (2, 2));
-    assert_eq!((stats.ring_waits, stats.gathers), (0, 0));
-    assert_eq!(stats.cohort_sizes.count(), 2);
-    assert_eq!((stats.sync_us.count(), stats.commit_us.count()), (2, 2));
+    deadline(|| {
+        let (_dir, wal) = open();
+        wal.append(b"12345678").unwrap();
+        wal.append_batch_and_sync(&["12345678", "12345678"]).unwrap();
+        wal.rotate().unwrap();
+        wal.append(&vec![0; 1 << 20]).unwrap();
+        wal.append_and_sync(b"12345678").unwrap();
+        let stats = wal.stats();
+        assert_eq!(stats.appends, 5);
+        assert_eq!(stats.bytes, wal.live_bytes());
+        assert_eq!(stats.bytes, 4 * 24 + 16 + (1 << 20));
+        assert_eq!((stats.flushes, stats.rotations), (3, 1));
+        assert_eq!((stats.syncs, stats.commits), (2, 2));
+        assert_eq!((stats.ring_waits, stats.gathers), (0, 0));
+        assert_eq!(stats.cohort_sizes.count(), 2);
+        assert_eq!((stats.sync_us.count(), stats.commit_us.count()), (2, 2));
+    });
 }
 
 #[test]

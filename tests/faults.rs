@@ -17,7 +17,7 @@ use std::io::ErrorKind;
 use std::sync::{Arc, Barrier, Mutex, OnceLock, Weak};
 use std::thread;
 
-use cohort_wal::{Lsn, MemStore, Wal, WalError, WalOptions};
+use cohort_wal::{Lsn, MemStore, Wal, WalError, WalOptions, WalStore};
 
 use common::{deadline, join_all, read_all};
 use faulty::{EIO, ENOSPC, Fault, FaultyStore, Gate, Op, Script};
@@ -157,6 +157,44 @@ fn a_failed_large_write_poisons() {
             assert_eq!(read_all(&small().open_store(memory).unwrap()), [b"kept"]);
         });
     }
+}
+
+/// The last write before a crash stops in the middle of a batch, wherever that is.
+#[test]
+fn a_batch_that_was_partly_written_is_not_there_at_all() {
+    for len in [100, 700] {
+        deadline(move || {
+            let (wal, script, memory) = open();
+            wal.append_and_sync(b"kept").unwrap();
+            let end = wal.end_lsn();
+            script.fail_once(Op::Write, 0, Fault::Short(ErrorKind::Other));
+            let batch = vec![vec![1; len]; 5];
+            wal.append_batch(&batch).and_then(|_| wal.flush()).unwrap_err();
+            assert_eq!(read_all(&small().open_store(copy(&memory)).unwrap()), [b"kept"]);
+            drop(wal);
+            // The same with every other part of the batch.
+            let whole = copy(&memory);
+            let wal = small().open_store(whole.clone()).unwrap();
+            assert_eq!(wal.end_lsn(), end);
+            let names = whole.list().unwrap().into_iter();
+            let active = names.filter(|name| name.ends_with("wal")).max().unwrap();
+            wal.append_batch(&batch).unwrap();
+            wal.flush().unwrap();
+            let crashed = whole.snapshot();
+            let bytes = crashed.files()[&active].clone();
+            for cut in (8_192..=bytes.len()).step_by(5).chain([bytes.len()]) {
+                let mut torn = crashed.clone();
+                torn.files_mut().get_mut(&active).unwrap()[cut..].fill(0);
+                let read = read_all(&small().open_store(MemStore::from_snapshot(torn)).unwrap());
+                let lost = bytes[cut..].iter().any(|byte| *byte != 0);
+                assert_eq!(read.len(), if lost { 1 } else { 6 }, "cut at {cut}");
+            }
+        });
+    }
+}
+
+fn copy(memory: &MemStore) -> MemStore {
+    MemStore::from_snapshot(memory.snapshot())
 }
 
 /// Runs out of space in calls of `op`, with records that force such a call.

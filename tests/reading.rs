@@ -20,7 +20,7 @@ use std::thread;
 
 use cohort_wal::{Lsn, MemStore, Wal, WalError, WalOptions};
 
-use common::{Dice, Id, deadline_of, directory, identify, payload, read_all, read_ids};
+use common::{Dice, Id, deadline, deadline_of, directory, identify, payload, read_all, read_ids};
 use faulty::{FaultyStore, Op};
 
 fn many_segments() -> WalOptions {
@@ -146,29 +146,31 @@ fn a_payload_that_looks_like_a_frame_is_not_a_record() {
 
 #[test]
 fn a_pad_is_skipped_and_is_no_record() {
-    let memory = MemStore::new();
-    let (store, script) = FaultyStore::over(memory.clone());
-    let options = WalOptions::new().ring_bytes(64 << 10);
-    let wal = options.clone().open_store(store).unwrap();
-    wal.append(b"before").unwrap();
-    wal.flush().unwrap();
-    let pad = wal.end_lsn();
-    script.fail_once(Op::Write, 0, faulty::Fault::Short(std::io::ErrorKind::StorageFull));
-    assert!(wal.append(&[1; 10_000]).unwrap_err().is_retryable());
-    let after = wal.append(b"after").unwrap();
-    assert!(after > Lsn::new(pad.get() + 10_000));
-    let check = |wal: &Wal<_>| {
-        assert_eq!(read_all(wal), [&b"before"[..], b"after"]);
-        for inside in [pad, Lsn::new(pad.get() + 8), Lsn::new(pad.get() + 16)] {
-            assert!(matches!(wal.iter_from(inside), Err(WalError::NotARecord { .. })));
-        }
-        assert_eq!(wal.iter_from(after).unwrap().count(), 1);
-        assert_eq!(wal.last_lsn(), Some(after));
-    };
-    check(&wal);
-    wal.close().unwrap();
-    let (store, _) = FaultyStore::over(memory);
-    check(&options.open_store(store).unwrap());
+    deadline(|| {
+        let memory = MemStore::new();
+        let (store, script) = FaultyStore::over(memory.clone());
+        let options = WalOptions::new().ring_bytes(64 << 10);
+        let wal = options.clone().open_store(store).unwrap();
+        wal.append(b"before").unwrap();
+        wal.flush().unwrap();
+        let pad = wal.end_lsn();
+        script.fail_once(Op::Write, 0, faulty::Fault::Short(std::io::ErrorKind::StorageFull));
+        assert!(wal.append(&[1; 10_000]).unwrap_err().is_retryable());
+        let after = wal.append(b"after").unwrap();
+        assert!(after > Lsn::new(pad.get() + 10_000));
+        let check = |wal: &Wal<_>| {
+            assert_eq!(read_all(wal), [&b"before"[..], b"after"]);
+            for inside in [pad, Lsn::new(pad.get() + 8), Lsn::new(pad.get() + 16)] {
+                assert!(matches!(wal.iter_from(inside), Err(WalError::NotARecord { .. })));
+            }
+            assert_eq!(wal.iter_from(after).unwrap().count(), 1);
+            assert_eq!(wal.last_lsn(), Some(after));
+        };
+        check(&wal);
+        wal.close().unwrap();
+        let (store, _) = FaultyStore::over(memory);
+        check(&options.open_store(store).unwrap());
+    });
 }
 
 #[test]
@@ -231,15 +233,17 @@ fn damage_below_the_end_is_named_and_ends_the_iterator() {
 
 #[test]
 fn a_segment_that_vanishes_is_an_error_not_an_end() {
-    let dir = tempfile::tempdir().unwrap();
-    let wal = many_segments().open(dir.path()).unwrap();
-    fill(&wal, 200);
-    wal.sync().unwrap();
-    let names = common::segment_names(dir.path());
-    fs::remove_file(dir.path().join(&names[names.len() / 2])).unwrap();
-    let results: Vec<_> = wal.iter().unwrap().collect();
-    assert!(matches!(results.last(), Some(Err(WalError::Io { .. }))));
-    assert_eq!(results.iter().filter(|result| result.is_err()).count(), 1);
+    deadline(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let wal = many_segments().open(dir.path()).unwrap();
+        fill(&wal, 200);
+        wal.sync().unwrap();
+        let names = common::segment_names(dir.path());
+        fs::remove_file(dir.path().join(&names[names.len() / 2])).unwrap();
+        let results: Vec<_> = wal.iter().unwrap().collect();
+        assert!(matches!(results.last(), Some(Err(WalError::Io { .. }))));
+        assert_eq!(results.iter().filter(|result| result.is_err()).count(), 1);
+    });
 }
 
 #[test]
@@ -291,20 +295,22 @@ fn a_reader_of_a_closed_log_sees_all_of_it_and_changes_nothing() {
 
 #[test]
 fn a_reader_beside_an_idle_writer_changes_nothing_and_shows_a_witnessed_prefix() {
-    let dir = tempfile::tempdir().unwrap();
-    let wal = many_segments().open(dir.path()).unwrap();
-    let records = fill(&wal, 200);
-    wal.sync().unwrap();
-    // This frame says that all before it is durable.
-    wal.append(b"not durable").unwrap();
-    wal.flush().unwrap();
-    let before = directory(dir.path());
-    let reader = WalOptions::new().open_read_only(dir.path()).unwrap();
-    assert_eq!(reader.end_lsn(), wal.durable_lsn());
-    assert_eq!(reader.iter().unwrap().filter(Result::is_ok).count(), records.len());
-    assert!(!reader.is_clean());
-    assert_eq!(directory(dir.path()), before);
-    wal.append_and_sync(b"unharmed").unwrap();
+    deadline(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let wal = many_segments().open(dir.path()).unwrap();
+        let records = fill(&wal, 200);
+        wal.sync().unwrap();
+        // This frame says that all before it is durable.
+        wal.append(b"not durable").unwrap();
+        wal.flush().unwrap();
+        let before = directory(dir.path());
+        let reader = WalOptions::new().open_read_only(dir.path()).unwrap();
+        assert_eq!(reader.end_lsn(), wal.durable_lsn());
+        assert_eq!(reader.iter().unwrap().filter(Result::is_ok).count(), records.len());
+        assert!(!reader.is_clean());
+        assert_eq!(directory(dir.path()), before);
+        wal.append_and_sync(b"unharmed").unwrap();
+    });
 }
 
 #[test]
@@ -327,8 +333,9 @@ fn readers_beside_a_busy_writer_always_see_a_prefix() {
             wal.close().unwrap();
             number
         });
-        let mut most = 0;
-        for _ in 0..60 {
+        let (mut most, mut looks) = (0, 0);
+        while looks < 60 || most < 500 {
+            looks += 1;
             let reader = WalOptions::new().open_read_only(dir.path()).unwrap();
             let mut seen = 0;
             for record in reader.iter().unwrap() {
@@ -342,6 +349,6 @@ fn readers_beside_a_busy_writer_always_see_a_prefix() {
         let appended = writer.join().unwrap();
         let reader = WalOptions::new().open_read_only(dir.path()).unwrap();
         assert_eq!(u64::try_from(reader.iter().unwrap().count()).unwrap(), appended);
-        assert!(most > 0 && appended >= most);
+        assert!(appended >= most);
     });
 }

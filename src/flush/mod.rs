@@ -76,6 +76,8 @@ pub(crate) trait Backing: Send + Sync + 'static {
     fn snapshot(&self, stage: &mut Self::Stage, durable: u64) -> Self::Snapshot;
     /// Makes everything a snapshot covers durable; `written` was read with it.
     fn sync(&self, snapshot: &Self::Snapshot, written: u64) -> Result<()>;
+    /// Hints that what is durable of a snapshot will hardly be read soon.
+    fn release(&self, snapshot: &Self::Snapshot);
 }
 
 /// Sizes that the engine is built with, in bytes.

@@ -4,7 +4,7 @@
 //! The disk's own state is bookkeeping of the oracle; it uses no primitive that loom sees, so it
 //! orders nothing.
 
-#![allow(missing_docs, reason = "not part of the library")]
+#![allow(missing_docs, unreachable_pub, reason = "not part of the library")]
 #![allow(clippy::missing_errors_doc, clippy::missing_panics_doc, reason = "test support")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "test support")]
 #![allow(clippy::cast_possible_truncation, clippy::must_use_candidate, reason = "test support")]
@@ -132,6 +132,8 @@ impl Backing for Shared {
         }
         Ok(())
     }
+
+    fn release(&self, _snapshot: &Self::Snapshot) {}
 }
 
 fn failure(operation: &'static str) -> WalError {

@@ -220,4 +220,8 @@ impl<S: WalStore> Backing for Storage<S> {
         }
         Ok(())
     }
+
+    fn release(&self, covered: &Self::Snapshot) {
+        covered.files.iter().for_each(|(_, file)| file.release_cache());
+    }
 }

@@ -261,6 +261,10 @@ impl StoreFile for FileHandle {
         self.file.sync_data()
     }
 
+    fn release_cache(&self) {
+        os::release_cache(&self.file);
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }

@@ -131,6 +131,10 @@ pub trait StoreFile: Send + Sync + 'static {
     /// Any error is final: which bytes are durable is unknown, and the engine never retries.
     fn sync(&self) -> io::Result<()>;
 
+    /// A hint: what is durable of this file will hardly be read soon, so caches need not keep it.
+    /// Changes nothing that `read_at` returns, and cannot fail.
+    fn release_cache(&self) {}
+
     /// The file's length in bytes.
     ///
     /// # Errors

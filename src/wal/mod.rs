@@ -174,8 +174,9 @@ impl<S: WalStore> Wal<S> {
     /// ```
     pub fn close(&self) -> Result<()> {
         let storage = self.engine.backing();
-        let newest_seq = storage.live().last().map_or(0, |segment| segment.seq);
         let seal = |end| {
+            // Nothing rotates any more, so the last segment is the newest there will be.
+            let newest_seq = storage.live().last().map_or(0, |segment| segment.seq);
             storage.control().witness(|claim| {
                 claim.newest_seq = newest_seq;
                 claim.durable = end;

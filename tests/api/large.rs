@@ -5,7 +5,7 @@ use std::thread;
 
 use cohort_wal::{Lsn, Wal, WalError, WalOptions};
 
-use crate::common::{Id, deadline_of, identify, join_all, payload, read_ids};
+use crate::common::{Id, deadline, deadline_of, identify, join_all, payload, read_ids};
 
 const MIB: usize = 1 << 20;
 
@@ -94,14 +94,16 @@ fn large_units_among_eight_small_appenders_lose_nothing() {
 
 #[test]
 fn every_length_around_the_rings_limit_is_kept() {
-    let dir = tempfile::tempdir().unwrap();
-    let wal = smallest_ring().segment_bytes(16 << 10).open(dir.path()).unwrap();
-    let mut expected = Vec::new();
-    for length in (900..=4_200).step_by(7).chain([8_000, 8_191, 8_192, 8_193, 40_000]) {
-        let id = Id { owner: 0, number: length };
-        let data = payload(id, usize::try_from(length).unwrap());
-        expected.push((wal.append(&data).unwrap(), id));
-    }
-    drop(wal);
-    assert!(read_ids(&Wal::open(dir.path()).unwrap()) == expected);
+    deadline(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let wal = smallest_ring().segment_bytes(16 << 10).open(dir.path()).unwrap();
+        let mut expected = Vec::new();
+        for length in (900..=4_200).step_by(7).chain([8_000, 8_191, 8_192, 8_193, 40_000]) {
+            let id = Id { owner: 0, number: length };
+            let data = payload(id, usize::try_from(length).unwrap());
+            expected.push((wal.append(&data).unwrap(), id));
+        }
+        drop(wal);
+        assert!(read_ids(&Wal::open(dir.path()).unwrap()) == expected);
+    });
 }

@@ -7,7 +7,7 @@ use std::thread;
 
 use cohort_wal::{Lsn, Wal, WalError, WalOptions};
 
-use crate::common::{deadline_of, directory, join_all, read_all, segment_names};
+use crate::common::{deadline, deadline_of, directory, join_all, read_all, segment_names};
 
 /// Opening fails, and every file is as it was.
 fn refused(options: WalOptions, dir: &Path) -> WalError {
@@ -87,22 +87,24 @@ fn initial_lsn_is_where_a_new_log_begins_and_means_nothing_to_an_old_one() {
 
 #[test]
 fn the_lsn_space_ends_with_an_error() {
-    let dir = tempfile::tempdir().unwrap();
-    let begin = Lsn::new((1 << 62) - (1 << 20));
-    let options = WalOptions::new().ring_bytes(64 << 10).initial_lsn(begin);
-    let wal = options.open(dir.path()).unwrap();
-    let mut appended = 0;
-    let refused = loop {
-        match wal.append(&[7; 1_000]) {
-            Ok(_) => appended += 1,
-            Err(error) => break error,
-        }
-    };
-    assert!(matches!(refused, WalError::LsnExhausted), "{refused}");
-    assert!(appended > 900, "{appended}");
-    assert!(matches!(wal.append(&vec![0; 2 << 20]), Err(WalError::LsnExhausted)));
-    wal.close().unwrap();
-    assert_eq!(Wal::open(dir.path()).unwrap().iter().unwrap().count(), appended);
+    deadline(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let begin = Lsn::new((1 << 62) - (1 << 20));
+        let options = WalOptions::new().ring_bytes(64 << 10).initial_lsn(begin);
+        let wal = options.open(dir.path()).unwrap();
+        let mut appended = 0;
+        let refused = loop {
+            match wal.append(&[7; 1_000]) {
+                Ok(_) => appended += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(refused, WalError::LsnExhausted), "{refused}");
+        assert!(appended > 900, "{appended}");
+        assert!(matches!(wal.append(&vec![0; 2 << 20]), Err(WalError::LsnExhausted)));
+        wal.close().unwrap();
+        assert_eq!(Wal::open(dir.path()).unwrap().iter().unwrap().count(), appended);
+    });
 }
 
 #[test]
@@ -122,30 +124,32 @@ fn a_witnessed_record_that_is_missing_makes_opening_fail() {
 
 #[test]
 fn a_second_handle_is_locked_out_until_the_first_is_closed_or_dropped() {
-    let dir = tempfile::tempdir().unwrap();
-    for by_close in [true, false] {
-        let first = Wal::open(dir.path()).unwrap();
-        first.append(b"one").unwrap();
-        first.flush().unwrap();
-        for options in [WalOptions::new(), WalOptions::new().create(false)] {
-            assert!(matches!(refused(options, dir.path()), WalError::Locked { .. }));
-        }
-        first.append(b"unharmed").unwrap();
-        if by_close {
-            first.close().unwrap();
+    deadline(|| {
+        let dir = tempfile::tempdir().unwrap();
+        for by_close in [true, false] {
+            let first = Wal::open(dir.path()).unwrap();
+            first.append(b"one").unwrap();
+            first.flush().unwrap();
+            for options in [WalOptions::new(), WalOptions::new().create(false)] {
+                assert!(matches!(refused(options, dir.path()), WalError::Locked { .. }));
+            }
+            first.append(b"unharmed").unwrap();
+            if by_close {
+                first.close().unwrap();
+                drop(Wal::open(dir.path()).unwrap());
+            }
+            drop(first);
             drop(Wal::open(dir.path()).unwrap());
         }
-        drop(first);
-        drop(Wal::open(dir.path()).unwrap());
-    }
-    assert_eq!(Wal::open(dir.path()).unwrap().iter().unwrap().count(), 4);
+        assert_eq!(Wal::open(dir.path()).unwrap().iter().unwrap().count(), 4);
+    });
 }
 
 #[test]
 fn of_many_that_create_a_log_at_once_one_wins_and_the_others_are_locked_out() {
     deadline_of(60, || {
         for create_new in [false, true] {
-            for _ in 0..60 {
+            for _ in 0..40 {
                 let dir = tempfile::tempdir().unwrap();
                 let start = Arc::new(Barrier::new(8));
                 let rivals = (0..8).map(|_| {
@@ -169,34 +173,36 @@ fn of_many_that_create_a_log_at_once_one_wins_and_the_others_are_locked_out() {
 
 #[test]
 fn senseless_options_are_refused_before_anything_is_touched() {
-    let dir = tempfile::tempdir().unwrap();
-    let missing = dir.path().join("log");
-    let new = WalOptions::new;
-    let senseless = [
-        ("segment_bytes", new().segment_bytes((16 << 10) - 1)),
-        ("ring_bytes", new().ring_bytes(32 << 10)),
-        ("ring_bytes", new().ring_bytes((64 << 10) + 8)),
-        ("max_record_bytes", new().max_record_bytes(0)),
-        ("max_batch_bytes", new().max_batch_bytes(15)),
-        ("max_unsynced_bytes", new().max_unsynced_bytes(0)),
-        ("initial_lsn", new().initial_lsn(Lsn::new(12))),
-        ("initial_lsn", new().initial_lsn(Lsn::new(1 << 62))),
-        ("create_new", new().create(false).create_new(true)),
-    ];
-    for (wanted, options) in senseless {
-        match options.open(&missing) {
-            Err(WalError::InvalidOption { name, .. }) => assert_eq!(name, wanted),
-            other => panic!("{wanted}: {other:?}"),
+    deadline(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = dir.path().join("log");
+        let new = WalOptions::new;
+        let senseless = [
+            ("segment_bytes", new().segment_bytes((16 << 10) - 1)),
+            ("ring_bytes", new().ring_bytes(32 << 10)),
+            ("ring_bytes", new().ring_bytes((64 << 10) + 8)),
+            ("max_record_bytes", new().max_record_bytes(0)),
+            ("max_batch_bytes", new().max_batch_bytes(15)),
+            ("max_unsynced_bytes", new().max_unsynced_bytes(0)),
+            ("initial_lsn", new().initial_lsn(Lsn::new(12))),
+            ("initial_lsn", new().initial_lsn(Lsn::new(1 << 62))),
+            ("create_new", new().create(false).create_new(true)),
+        ];
+        for (wanted, options) in senseless {
+            match options.open(&missing) {
+                Err(WalError::InvalidOption { name, .. }) => assert_eq!(name, wanted),
+                other => panic!("{wanted}: {other:?}"),
+            }
         }
-    }
-    assert!(!missing.exists());
-    let smallest = new().segment_bytes(16 << 10).ring_bytes(64 << 10).max_unsynced_bytes(1);
-    let wal = smallest.max_record_bytes(1).max_batch_bytes(16).open(&missing).unwrap();
-    for _ in 0..3_000 {
-        wal.append(b"x").unwrap();
-    }
-    wal.close().unwrap();
-    assert_eq!(Wal::open(&missing).unwrap().iter().unwrap().count(), 3_000);
+        assert!(!missing.exists());
+        let smallest = new().segment_bytes(16 << 10).ring_bytes(64 << 10).max_unsynced_bytes(1);
+        let wal = smallest.max_record_bytes(1).max_batch_bytes(16).open(&missing).unwrap();
+        for _ in 0..3_000 {
+            wal.append(b"x").unwrap();
+        }
+        wal.close().unwrap();
+        assert_eq!(Wal::open(&missing).unwrap().iter().unwrap().count(), 3_000);
+    });
 }
 
 #[test]

@@ -18,6 +18,8 @@ struct Ledger {
     placed: Vec<(Lsn, Id)>,
     /// An append failed after it may have reached the disk.
     doubtful: Vec<Id>,
+    /// The records of each batch, which survive together or not at all.
+    batches: Vec<Vec<Id>>,
     /// How many of `placed` are acknowledged as durable.
     durable: usize,
     /// Steps that failed for good.
@@ -86,6 +88,7 @@ impl Ledger {
 
     fn batch(&mut self, wal: &FaultyWal, records: usize, commit: bool) -> Result<()> {
         let (ids, data): (Vec<_>, Vec<_>) = (0..records).map(|n| self.fresh(50 * n)).unzip();
+        self.batches.push(ids.clone());
         let result =
             if commit { wal.append_batch_and_sync(&data) } else { wal.append_batch(&data) };
         match result {
@@ -131,6 +134,10 @@ impl Ledger {
             if placed.next_if_eq(&record).is_none() {
                 assert!(self.doubtful.contains(&record.1), "{record:?} was not appended here");
             }
+        }
+        for batch in &self.batches {
+            let survived = seen.iter().filter(|(_, id)| batch.contains(id)).count();
+            assert!(survived == 0 || survived == batch.len(), "a batch is split");
         }
         let missing = placed.count();
         let survived = self.placed.len() - missing;
@@ -252,6 +259,11 @@ fn running_out_of_space_in_any_single_store_call_loses_nothing_acknowledged() {
 #[test]
 fn half_a_write_and_no_space_in_any_single_store_call_loses_nothing_acknowledged() {
     sweep(Fault::Short(std::io::ErrorKind::StorageFull));
+}
+
+#[test]
+fn half_a_write_and_an_error_in_any_single_store_call_loses_nothing_acknowledged() {
+    sweep(Fault::Short(std::io::ErrorKind::Other));
 }
 
 #[test]

@@ -27,6 +27,14 @@ pub(super) fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<
     file.read_at(bytes, offset)
 }
 
+/// Lets the page cache drop clean pages and begins to write out dirty ones.
+pub(super) fn release_cache(file: &File) {
+    #[cfg(target_os = "linux")]
+    rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed).ok();
+    #[cfg(not(target_os = "linux"))]
+    let _: &File = file;
+}
+
 /// An open directory. The absolute path serves only to find its ancestors.
 #[derive(Debug)]
 pub(super) struct Directory {

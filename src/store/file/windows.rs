@@ -18,6 +18,8 @@ pub(super) fn create_directories(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
 }
 
+pub(super) fn release_cache(_file: &File) {}
+
 pub(super) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
     file.seek_write(bytes, offset)
 }
