@@ -115,6 +115,12 @@ pub enum WalError {
         /// The file that could not grow.
         path: PathBuf,
     },
+    /// The process or the system has too many open files. Nothing is lost: what was appended
+    /// stays in memory, and the next call goes on once some are closed.
+    TooManyFiles {
+        /// The file that could not be opened.
+        path: PathBuf,
+    },
     /// Memory could not be allocated. Nothing was appended.
     OutOfMemory,
     /// The record needs a feature that this build lacks. Enable it.
@@ -183,7 +189,13 @@ impl WalError {
     /// system, a lock held elsewhere, exhausted memory) is gone.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::StorageFull { .. } | Self::Locked { .. } | Self::OutOfMemory)
+        self.loses_nothing() || matches!(self, Self::Locked { .. } | Self::OutOfMemory)
+    }
+
+    /// True for the failures of a stage that leave everything as it was before the call, so that
+    /// the log need not be poisoned.
+    pub(crate) fn loses_nothing(&self) -> bool {
+        matches!(self, Self::StorageFull { .. } | Self::TooManyFiles { .. })
     }
 }
 
@@ -237,6 +249,11 @@ impl fmt::Display for WalError {
             Self::StorageFull { path } => write!(
                 f,
                 "no space left for {}; free some and call again, nothing is lost",
+                path.display()
+            ),
+            Self::TooManyFiles { path } => write!(
+                f,
+                "too many open files for {}; close some and call again, nothing is lost",
                 path.display()
             ),
             Self::OutOfMemory => f.write_str("out of memory"),

@@ -18,9 +18,26 @@ pub(crate) fn construct<S: WalStore>(
     bytes: u64,
 ) -> Result<S::File> {
     let path = store.locate(&name::segment(header.seq));
-    let file = store.create(bytes).map_err(|e| WalError::io_or_full("create", &path, e))?;
+    let file = store.create(bytes).map_err(|e| match is_out_of_files(&e) {
+        true => WalError::TooManyFiles { path: path.clone() },
+        false => WalError::io_or_full("create", &path, e),
+    })?;
     file.write_at(0, &header.encode_area()).map_err(|e| WalError::io_or_full("write", &path, e))?;
     Ok(file)
+}
+
+/// True when a file cannot be made because too many are open.
+fn is_out_of_files(error: &std::io::Error) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::io::Errno;
+        matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+    }
+    #[cfg(not(unix))]
+    {
+        let _: &std::io::Error = error;
+        false
+    }
 }
 
 /// Makes a finished segment durable, then gives it its name, durably.

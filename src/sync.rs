@@ -10,7 +10,8 @@ pub(crate) use std::sync::{Arc, Weak};
 pub(crate) use std::time::Instant;
 
 pub(crate) use imp::{
-    AccessLog, AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, Poll, thread_local,
+    AccessLog, AtomicU32, AtomicU64, Condvar, Deadline, Mutex, MutexGuard, Ordering, Poll,
+    thread_local,
 };
 
 /// True in builds that a model checker runs: everything random or timed is fixed there.
@@ -111,6 +112,21 @@ mod imp {
         }
     }
 
+    /// A point in time that is waited for.
+    #[derive(Debug)]
+    pub(crate) struct Deadline(super::Instant);
+
+    impl Deadline {
+        pub(crate) fn after(wait: Duration) -> Self {
+            Self(super::now() + wait)
+        }
+
+        /// What is left; zero when it has passed.
+        pub(crate) fn left(&mut self) -> Duration {
+            self.0.saturating_duration_since(super::now())
+        }
+    }
+
     /// Records accesses to shared bytes for loom; nothing in production.
     #[derive(Debug)]
     pub(crate) struct AccessLog;
@@ -142,7 +158,10 @@ mod imp {
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
     #[derive(Debug)]
-    pub(crate) struct MutexGuard<'a, T>(Option<loom::sync::MutexGuard<'a, T>>);
+    pub(crate) struct MutexGuard<'a, T> {
+        inner: Option<loom::sync::MutexGuard<'a, T>>,
+        mutex: &'a Mutex<T>,
+    }
 
     impl<T> Mutex<T> {
         pub(crate) fn new(value: T) -> Self {
@@ -150,20 +169,21 @@ mod imp {
         }
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-            MutexGuard(Some(self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)))
+            let inner = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            MutexGuard { inner: Some(inner), mutex: self }
         }
     }
 
     impl<T> Deref for MutexGuard<'_, T> {
         type Target = T;
         fn deref(&self) -> &T {
-            self.0.as_ref().expect("the guard is taken only while its condvar waits")
+            self.inner.as_ref().expect("the guard is taken only while its condvar waits")
         }
     }
 
     impl<T> DerefMut for MutexGuard<'_, T> {
         fn deref_mut(&mut self) -> &mut T {
-            self.0.as_mut().expect("the guard is taken only while its condvar waits")
+            self.inner.as_mut().expect("the guard is taken only while its condvar waits")
         }
     }
 
@@ -176,13 +196,18 @@ mod imp {
         }
 
         pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
-            let inner = guard.0.take().expect("the guard is whole");
+            let inner = guard.inner.take().expect("the guard is whole");
             let inner = self.0.wait(inner).unwrap_or_else(std::sync::PoisonError::into_inner);
-            guard.0 = Some(inner);
+            guard.inner = Some(inner);
         }
 
-        /// Loom has no time: the wait is over at once.
-        pub(crate) fn wait_for<T>(&self, _guard: &mut MutexGuard<'_, T>, _timeout: Duration) {}
+        /// Loom has no time: others run, and the wait is over.
+        pub(crate) fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, _timeout: Duration) {
+            let mutex = guard.mutex;
+            guard.inner = None;
+            loom::thread::yield_now();
+            *guard = mutex.lock();
+        }
 
         pub(crate) fn notify_one(&self) {
             self.0.notify_one();
@@ -195,6 +220,21 @@ mod imp {
     impl Poll {
         pub(crate) fn wait(&self) {
             loom::thread::yield_now();
+        }
+    }
+
+    /// Loom has no time: a deadline passes when it has been looked at twice.
+    #[derive(Debug)]
+    pub(crate) struct Deadline(u32);
+
+    impl Deadline {
+        pub(crate) fn after(_wait: Duration) -> Self {
+            Self(2)
+        }
+
+        pub(crate) fn left(&mut self) -> Duration {
+            self.0 = self.0.saturating_sub(1);
+            Duration::from_secs(u64::from(self.0))
         }
     }
 

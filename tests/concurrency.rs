@@ -258,14 +258,35 @@ fn thirty_reopens_each_find_all_that_went_before() {
 }
 
 #[cfg(target_os = "linux")]
+/// Open files below a directory, of this process.
+fn descriptors_below(dir: &Path) -> usize {
+    let links = std::fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    links.filter(|target| target.starts_with(dir)).count()
+}
+
 #[test]
+#[cfg(target_os = "linux")]
+fn rotations_without_a_sync_keep_a_bounded_number_of_files_open() {
+    deadline_of(60, || {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap();
+        let wal = WalOptions::new().ring_bytes(64 << 10).open(&path).unwrap();
+        let mut most = 0;
+        for number in 0..200_u64 {
+            wal.append(&number.to_le_bytes()).unwrap();
+            wal.rotate().unwrap();
+            most = most.max(descriptors_below(&path));
+        }
+        assert!(wal.stats().syncs > 0 && most <= 70, "{most} descriptors at once");
+        assert_eq!(wal.iter().unwrap().count(), 200);
+    });
+}
+
+#[test]
+#[cfg(target_os = "linux")]
 fn open_descriptors_stay_bounded_over_two_hundred_segments() {
-    fn descriptors_below(dir: &Path) -> usize {
-        let links = std::fs::read_dir("/proc/self/fd")
-            .unwrap()
-            .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
-        links.filter(|target| target.starts_with(dir)).count()
-    }
     deadline_of(60, || {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().canonicalize().unwrap();

@@ -4,7 +4,7 @@
 
 use cohort_wal::WalError;
 use loom::thread;
-use loom_tests::{Model, RING, VAST, explore};
+use loom_tests::{Fault, Model, RING, VAST, explore};
 
 /// Close against an append and a commit: the record is durable or refused, never half in, and no
 /// I/O follows the close.
@@ -38,6 +38,52 @@ fn close_against_close() {
         model.close().unwrap();
         assert_eq!(model.synced_end(), model.end());
         closer.join().unwrap();
+    });
+}
+
+/// Poison is raised while reservations are made: those that met the flag are void and cover no
+/// bytes, the others are complete.
+#[test]
+fn void_reservations_cover_nothing() {
+    explore(|| {
+        let model = Model::new(4 * RING, 2, VAST, VAST);
+        let other = model.clone();
+        let appender = thread::spawn(move || match other.append(b"") {
+            Ok((_, end)) => end,
+            Err(error) => {
+                assert!(matches!(error, WalError::Closed), "{error}");
+                0
+            }
+        });
+        let mine = model.append(b"").map_or(0, |(_, end)| end);
+        model.close().unwrap();
+        let end = mine.max(appender.join().unwrap());
+        assert_eq!(model.end(), end, "the log ends with the last reservation that counts");
+        assert_eq!(model.written(), end);
+    });
+}
+
+/// A large unit finds the disk full: its place becomes a pad, and an append beside it goes on.
+#[test]
+fn a_large_unit_on_a_full_disk_leaves_a_pad() {
+    explore(|| {
+        let model = Model::new(2 * RING, 2, VAST, VAST);
+        model.fault(Fault::Full);
+        let other = model.clone();
+        let appender = thread::spawn(move || match other.append(b"") {
+            Ok(_) => 1,
+            Err(error) => {
+                assert!(matches!(error, WalError::StorageFull { .. }), "{error}");
+                0
+            }
+        });
+        assert!(matches!(model.append(&[7; 60]), Err(WalError::StorageFull { .. })));
+        let appended = appender.join().unwrap();
+        model.fault(Fault::None);
+        model.flush().unwrap();
+        let bodies = model.frames().into_iter().filter(|(_, body)| body.is_some());
+        assert_eq!(bodies.count(), appended);
+        assert_eq!(model.written(), model.end());
     });
 }
 

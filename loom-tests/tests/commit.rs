@@ -4,6 +4,9 @@
 
 #![cfg(loom)]
 
+use std::time::Duration;
+
+use cohort_wal::{Gather, WalError};
 use loom::thread;
 use loom_tests::{Fault, Model, RING, VAST, explore};
 
@@ -116,6 +119,103 @@ fn a_failing_sync_acknowledges_no_one_and_wakes_everyone() {
             assert_eq!((model.durable(), model.syncs()), (0, 0));
             assert!(model.append(b"").unwrap_err().is_poisoned());
             assert!(model.sync().unwrap_err().is_poisoned());
+        });
+    }
+}
+
+/// The store panics in the leader's hands: everybody gets the poison, nobody waits for ever.
+#[test]
+fn a_panicking_leader_wakes_everyone() {
+    explore(|| {
+        let model = Model::new(4 * RING, 2, VAST, VAST);
+        model.fault(Fault::SyncPanic);
+        let (_, end) = model.append(b"").unwrap();
+        let other = model.clone();
+        let committer = thread::spawn(move || other.commit(end).unwrap_err());
+        assert!(model.commit(end).unwrap_err().is_poisoned());
+        assert!(committer.join().unwrap().is_poisoned());
+        assert_eq!(model.durable(), 0);
+    });
+}
+
+/// Committers that arrive before, during and after a failing sync all get its error.
+#[test]
+fn late_arrivals_at_a_poisoned_log_do_not_wait() {
+    explore(|| {
+        let model = Model::new(4 * RING, 4, VAST, VAST);
+        let (_, end) = model.append(b"").unwrap();
+        model.fault(Fault::Sync);
+        let others = [model.clone(), model.clone()]
+            .map(|model| thread::spawn(move || model.commit(end).unwrap_err()));
+        assert!(model.sync().unwrap_err().is_poisoned());
+        for other in others {
+            assert!(other.join().unwrap().is_poisoned());
+        }
+    });
+}
+
+/// The disk is full and has space again: a commit fails for lack of space or succeeds, loses
+/// nothing, and succeeds afterwards.
+#[test]
+fn out_of_space_and_back() {
+    explore(|| {
+        let model = Model::new(4 * RING, 2, VAST, VAST);
+        let (_, end) = model.append(b"").unwrap();
+        model.fault(Fault::Full);
+        let other = model.clone();
+        let committer = thread::spawn(move || match other.commit(end) {
+            Ok(()) => assert!(other.synced_end() >= end),
+            Err(error) => assert!(matches!(error, WalError::StorageFull { .. }), "{error}"),
+        });
+        if let Err(error) = model.commit(end) {
+            assert!(matches!(error, WalError::StorageFull { .. }), "{error}");
+        }
+        model.fault(Fault::None);
+        model.commit(end).unwrap();
+        committer.join().unwrap();
+        assert_eq!((model.synced_end(), model.frames().len()), (end, 1));
+    });
+}
+
+/// Leaders gather: the company that they wait for comes, or does not.
+#[test]
+fn a_gathering_leader_delays_nobody_for_ever() {
+    explore(|| {
+        let window = Gather::Window(Duration::from_millis(1));
+        let model = Model::gathering(4 * RING, 2, VAST, VAST, window);
+        let ends: Vec<_> = (0..3).map(|_| model.append(b"").unwrap().1).collect();
+        let other = model.clone();
+        let (first, second) = (ends[0], ends[1]);
+        let committer = thread::spawn(move || {
+            other.commit(first).unwrap();
+            other.commit(second).unwrap();
+            assert!(other.synced_end() >= second);
+        });
+        model.commit(ends[2]).unwrap();
+        let (_, last) = model.append(b"").unwrap();
+        model.commit(last).unwrap();
+        committer.join().unwrap();
+        assert_eq!(model.durable(), last);
+    });
+}
+
+/// A leader gathers while the log is poisoned, and while a flush at the bound is in a hurry.
+#[test]
+fn gathering_ends_early_for_poison_and_hurry() {
+    for fault in [Fault::None, Fault::Write] {
+        explore(move || {
+            let window = Gather::Window(Duration::from_millis(1));
+            let model = Model::gathering(4 * RING, 2, VAST, 16, window);
+            let (_, end) = model.append(b"").unwrap();
+            model.fault(fault);
+            let other = model.clone();
+            let committer = thread::spawn(move || match other.commit(end) {
+                Ok(()) => assert!(other.synced_end() >= end),
+                Err(error) => assert!(error.is_poisoned(), "{error}"),
+            });
+            let flushed = model.append(b"").and_then(|_| model.flush());
+            assert_eq!(flushed.is_err(), fault == Fault::Write);
+            committer.join().unwrap();
         });
     }
 }

@@ -19,12 +19,10 @@
 mod gather;
 mod waiter;
 
-use std::time::Duration;
-
 use crate::error::{Result, WalError};
 use crate::options::Gather;
 use crate::stats::Stats;
-use crate::sync::{Arc, AtomicU64, CachePadded, Condvar, Instant, Mutex, Ordering, now};
+use crate::sync::{Arc, AtomicU64, CachePadded, Condvar, Deadline, Instant, Mutex, Ordering, now};
 
 use gather::Policy;
 use waiter::{Verdict, Waiter};
@@ -204,14 +202,14 @@ impl Tracker {
             if state.hurry || state.poison.is_some() {
                 break false;
             }
-            let left = match deadline {
+            let left = match &mut deadline {
                 // The clock starts when the previous leader has woken its cohort.
                 None if state.waking => window,
                 None => {
-                    deadline = Some(now() + window);
+                    deadline = Some(Deadline::after(window));
                     window
                 }
-                Some(deadline) => remaining(deadline),
+                Some(deadline) => deadline.left(),
             };
             if left.is_zero() {
                 break false;
@@ -314,10 +312,6 @@ impl State {
         }
         Some(self.waiters.remove(0).waiter)
     }
-}
-
-fn remaining(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(now())
 }
 
 /// Leadership while a leader works: a panic on the way poisons the log, which wakes everybody.

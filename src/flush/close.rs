@@ -26,7 +26,7 @@ impl<B: Backing> Engine<B> {
             return Ok(());
         }
         let result = self.drain_and_seal(seal);
-        if matches!(result, Err(WalError::StorageFull { .. } | WalError::OutOfMemory)) {
+        if result.as_ref().is_err_and(WalError::loses_nothing) {
             return result;
         }
         self.background.stop();

@@ -25,7 +25,7 @@ impl<B: Backing> Cohort for Engine<B> {
             let snapshot = self.backing.snapshot(&mut stage.backing, durable);
             drop(stage);
             let failure = wrote.err();
-            if matches!(failure, Some(WalError::StorageFull { .. }) | None) && written > durable {
+            if failure.as_ref().is_none_or(WalError::loses_nothing) && written > durable {
                 return self.sync_snapshot(&snapshot, written, failure);
             }
             return Outcome { durable, failure };

@@ -41,10 +41,10 @@ impl<B: Backing> Engine<B> {
             let (written, durable) = (self.ring.written(), self.durable());
             let bound = durable.saturating_add(self.max_unsynced);
             if wrote == Wrote::All && written == frozen && (written < bound || written == durable) {
-                if written + len > self.backing.limit(&stage.backing) {
-                    self.begin_segment(&mut stage)?;
+                let fits = written + len <= self.backing.limit(&stage.backing);
+                if fits || self.begin_segment(&mut stage)? {
+                    return Ok(stage);
                 }
-                return Ok(stage);
             }
             drop(stage);
             // The stage never waits for a sync; its owner does, holding only the pause.

@@ -48,8 +48,8 @@ pub(crate) enum Intent {
     Sync,
 }
 
-/// The I/O of the stages. Out-of-space is reported as `StorageFull` only when nothing but the
-/// bytes of this call is affected; every other error poisons.
+/// The I/O of the stages. Errors that [lose nothing](WalError::loses_nothing) are reported only
+/// when nothing but the bytes of this call is affected; every other error poisons.
 pub(crate) trait Backing: Send + Sync + 'static {
     /// What the write stage owns.
     type Stage: Send;
@@ -62,6 +62,9 @@ pub(crate) trait Backing: Send + Sync + 'static {
     fn limit(&self, stage: &Self::Stage) -> u64;
     /// Whether the current segment has no frames.
     fn is_fresh(&self, stage: &Self::Stage, at: u64) -> bool;
+    /// Whether so many segments wait for a sync that no other may be begun before one. All below
+    /// `durable` is durable.
+    fn is_crowded(&self, stage: &mut Self::Stage, durable: u64) -> bool;
     /// Begins a new segment at `at`. All below `durable` is durable.
     fn rotate(&self, stage: &mut Self::Stage, at: u64, durable: u64) -> Result<()>;
     /// Writes consecutive parts at `at`.
@@ -245,12 +248,19 @@ impl<B: Backing> Engine<B> {
     /// Ends the current segment, unless it is empty.
     pub(crate) fn rotate(&self) -> Result<()> {
         self.flush()?;
-        let mut stage = self.stage.lock();
-        self.begin_segment(&mut stage)
+        loop {
+            let mut stage = self.stage.lock();
+            if self.begin_segment(&mut stage)? {
+                return Ok(());
+            }
+            let written = self.ring.written();
+            drop(stage);
+            self.tracker.wait(written, Waiting::Internal, self)?;
+        }
     }
 
     /// Runs a store call as a stage: marks the thread, turns a panic into an error, and poisons
-    /// on every error but out-of-space.
+    /// on every error but those that lose nothing.
     fn in_stage<T>(&self, operation: &'static str, call: impl FnOnce() -> Result<T>) -> Result<T> {
         let mark = codec::StageMark::new(self.identity());
         let result = catch_unwind(AssertUnwindSafe(call));
@@ -260,7 +270,7 @@ impl<B: Backing> Engine<B> {
             Err(WalError::io(operation, Path::new(""), source))
         });
         match result {
-            Err(full @ WalError::StorageFull { .. }) => Err(full),
+            Err(harmless) if harmless.loses_nothing() => Err(harmless),
             Err(cause) => {
                 self.poison(cause);
                 // The first failure, which may be another one.

@@ -74,6 +74,10 @@ impl Backing for Shared {
         self.disk.lock().files[*stage].base == at
     }
 
+    fn is_crowded(&self, _stage: &mut usize, _durable: u64) -> bool {
+        false
+    }
+
     fn rotate(&self, stage: &mut usize, at: u64, durable: u64) -> Result<()> {
         let mut disk = self.disk.lock();
         assert!(!disk.closed, "no I/O after close");
@@ -168,12 +172,23 @@ impl std::fmt::Debug for Model {
 }
 
 impl Model {
-    /// A log with `slots` slots and sizes in bytes, its first LSN 0.
+    /// A log with `slots` slots and sizes in bytes, its first LSN 0, whose leaders do not gather.
     pub fn new(ring_bytes: usize, slots: usize, segment_bytes: u64, max_unsynced: u64) -> Self {
+        Self::gathering(ring_bytes, slots, segment_bytes, max_unsynced, Gather::Off)
+    }
+
+    /// The same with a policy for gathering.
+    pub fn gathering(
+        ring_bytes: usize,
+        slots: usize,
+        segment_bytes: u64,
+        max_unsynced: u64,
+        gather: Gather,
+    ) -> Self {
         let files = vec![File::default()];
         let disk = Disk { files, fault: Fault::None, syncs: 0, closed: false };
         let shared = Shared { disk: Arc::new(BookMutex::new(disk)), segment_bytes };
-        let limits = Limits { ring_bytes, slots, max_unsynced, gather: Gather::Off };
+        let limits = Limits { ring_bytes, slots, max_unsynced, gather };
         let engine = Engine::new(shared.clone(), 0, SEED, 0, limits).expect("memory");
         Self { engine, shared }
     }

@@ -13,7 +13,7 @@ use crate::sync::{MutexGuard, Poll};
 pub(super) enum Wrote {
     /// All that was published is written.
     All,
-    /// The bound on unsynced bytes is reached; a sync must come first.
+    /// The bound on unsynced bytes or segments is reached; a sync must come first.
     AtBound,
 }
 
@@ -70,7 +70,9 @@ impl<B: Backing> Engine<B> {
                 if last > written {
                     last
                 } else if first > limit && !self.backing.is_fresh(&stage.backing, written) {
-                    self.begin_segment(stage)?;
+                    if !self.begin_segment(stage)? {
+                        return Ok(Wrote::AtBound);
+                    }
                     continue;
                 } else {
                     // One unit may pass the bound, and one larger than a segment fills its own.
@@ -95,16 +97,23 @@ impl<B: Backing> Engine<B> {
         if stage.closed { Err(crate::error::WalError::Closed) } else { Ok(()) }
     }
 
-    /// Begins a new segment at `written`, unless the current one is empty.
-    pub(super) fn begin_segment(&self, stage: &mut MutexGuard<'_, Stage<B::Stage>>) -> Result<()> {
+    /// Begins a new segment at `written`, unless the current one is empty; false when a sync must
+    /// come first.
+    pub(super) fn begin_segment(
+        &self,
+        stage: &mut MutexGuard<'_, Stage<B::Stage>>,
+    ) -> Result<bool> {
         self.refuse_stage(stage)?;
         let (at, durable) = (self.ring.written(), self.durable());
         if self.backing.is_fresh(&stage.backing, at) {
-            return Ok(());
+            return Ok(true);
+        }
+        if self.backing.is_crowded(&mut stage.backing, durable) {
+            return Ok(false);
         }
         self.in_stage("rotate", || self.backing.rotate(&mut stage.backing, at, durable))?;
         self.stats.rotations.add(1);
-        Ok(())
+        Ok(true)
     }
 
     /// Covers the bytes of a large unit that was sealed but could not be written. Nothing above

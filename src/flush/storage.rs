@@ -17,6 +17,9 @@ const ZERO_FILL_BYTES: u64 = 256 << 10;
 /// Writes of more than this overwrite nothing that a zero-fill would have prepared.
 const SMALL_WRITE_BYTES: u64 = 64 << 10;
 
+/// Segments that may wait for a sync at once, each with an open file.
+const MAX_UNSYNCED_SEGMENTS: usize = 64;
+
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Where a log keeps its bytes.
@@ -42,6 +45,14 @@ pub(crate) struct Writer<F> {
     filled: u64,
     /// Segments that were left with bytes no sync has covered, oldest first, with their ends.
     unsynced: Vec<(OpenSegment<F>, u64)>,
+}
+
+impl<F> Writer<F> {
+    /// A segment leaves when all its bytes are durable, that is by a sync that began after its
+    /// last byte was written.
+    fn forget_synced(&mut self, durable: u64) {
+        self.unsynced.retain(|&(_, end)| end > durable);
+    }
 }
 
 /// What one sync covers.
@@ -143,6 +154,11 @@ impl<S: WalStore> Backing for Storage<S> {
         at == writer.active.header.base
     }
 
+    fn is_crowded(&self, writer: &mut Self::Stage, durable: u64) -> bool {
+        writer.forget_synced(durable);
+        writer.unsynced.len() >= MAX_UNSYNCED_SEGMENTS
+    }
+
     fn rotate(&self, writer: &mut Self::Stage, at: u64, durable: u64) -> Result<()> {
         let claim = self.control.claim();
         let previous = writer.active.header;
@@ -194,9 +210,7 @@ impl<S: WalStore> Backing for Storage<S> {
     }
 
     fn snapshot(&self, writer: &mut Self::Stage, durable: u64) -> Self::Snapshot {
-        // A segment leaves when all its bytes are durable, that is by a sync that began after its
-        // last byte was written.
-        writer.unsynced.retain(|&(_, end)| end > durable);
+        writer.forget_synced(durable);
         let left = writer.unsynced.iter().map(|(segment, _)| segment);
         let files = left.chain([&writer.active]);
         Covered {

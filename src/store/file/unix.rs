@@ -113,7 +113,11 @@ impl Directory {
     /// For file systems that cannot rename without replacing.
     pub(super) fn link_file(&self, source: &str, name: &str) -> io::Result<()> {
         linkat(&self.file, source, &self.file, name, AtFlags::empty())?;
-        self.remove(source).map_err(NamedNonetheless::wrap)
+        match self.remove(source) {
+            // A sweep of another handle was faster; the file has its name.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(NamedNonetheless::wrap),
+        }
     }
 
     pub(super) fn sync(&self) -> io::Result<()> {
