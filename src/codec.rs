@@ -4,7 +4,7 @@
 //! fail, allocate or run user code happens here. What is left for the reservation is to seal the
 //! headers, which binds each frame to its LSN, and to copy.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use crate::error::{Result, WalError};
 use crate::format::frame::{self, HEADER_BYTES, Kind, Seed};
@@ -18,16 +18,23 @@ struct Local {
     buffer: Cell<Vec<u8>>,
     /// The slot this thread used last.
     hint: Cell<usize>,
-    /// Identity of the log one of whose stages this thread is in; 0: none.
-    stage: Cell<usize>,
+    /// Identities of the logs in whose stages this thread is, innermost last.
+    stages: RefCell<Vec<usize>>,
 }
 
 thread_local! {
     static LOCAL: Local = Local {
         buffer: Cell::new(Vec::new()),
         hint: Cell::new(first_hint()),
-        stage: Cell::new(0),
+        stages: RefCell::new(Vec::new()),
     };
+}
+
+/// Runs `f` on this thread's state; `None` where the thread is ending and has none any more, as
+/// in the destructor of another thread-local. Everything works without it, only slower.
+#[inline]
+fn local<T>(f: impl FnOnce(&Local) -> T) -> Option<T> {
+    LOCAL.try_with(f).ok()
 }
 
 /// Spreads threads over slots.
@@ -38,37 +45,42 @@ fn first_hint() -> usize {
 
 /// Runs `f` with this thread's slot hint and frame buffer. The buffer is taken out of
 /// thread-local storage, so that re-entry gets a fresh one, and put back if small.
+#[inline]
 pub(crate) fn with_unit<T>(f: impl FnOnce(&mut Unit, &Cell<usize>) -> T) -> T {
-    LOCAL.with(|local| {
-        let mut unit = Unit { bytes: local.buffer.take(), records: 0, last: 0 };
-        unit.bytes.clear();
-        let result = f(&mut unit, &local.hint);
-        if unit.bytes.capacity() <= RETAINED_BYTES {
+    let taken = local(|local| (local.buffer.take(), local.hint.get()));
+    let (bytes, hint) = taken.unwrap_or_default();
+    let hint = Cell::new(hint);
+    let mut unit = Unit { bytes, records: 0, last: 0 };
+    unit.bytes.clear();
+    let result = f(&mut unit, &hint);
+    if unit.bytes.capacity() <= RETAINED_BYTES {
+        local(|local| {
+            local.hint.set(hint.get());
             local.buffer.set(unit.bytes);
-        }
-        result
-    })
+        });
+    }
+    result
 }
 
 /// Whether this thread is inside a stage of the log with this identity.
+#[inline]
 pub(crate) fn in_stage(log: usize) -> bool {
-    LOCAL.with(|local| local.stage.get() == log)
+    local(|local| local.stages.borrow().contains(&log)).unwrap_or(false)
 }
 
 /// Marks this thread as inside a stage while it lives.
-pub(crate) struct StageMark {
-    outer: usize,
-}
+pub(crate) struct StageMark;
 
 impl StageMark {
     pub(crate) fn new(log: usize) -> Self {
-        Self { outer: LOCAL.with(|local| local.stage.replace(log)) }
+        local(|local| local.stages.borrow_mut().push(log));
+        Self
     }
 }
 
 impl Drop for StageMark {
     fn drop(&mut self) {
-        LOCAL.with(|local| local.stage.set(self.outer));
+        local(|local| local.stages.borrow_mut().pop());
     }
 }
 

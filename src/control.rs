@@ -97,8 +97,14 @@ impl<S: WalStore> Control<S> {
     }
 
     /// Gives the log's lock back. Nothing is written afterwards.
-    pub(crate) fn unlock(&self) {
-        self.slots.lock().file = None;
+    ///
+    /// Explicitly, because a descriptor that a fork has inherited would keep the lock; and where
+    /// that fails, closing the descriptor is what is left to do.
+    pub(crate) fn unlock(&self, store: &S) {
+        let file = self.slots.lock().file.take();
+        if let Some(file) = file {
+            store.unlock(&file).ok();
+        }
     }
 
     /// Gives the locked file back.

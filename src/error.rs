@@ -6,9 +6,9 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::lsn::Lsn;
+use crate::sync::Arc;
 
 /// `Result` with a [`WalError`].
 pub type Result<T, E = WalError> = std::result::Result<T, E>;

@@ -56,9 +56,9 @@
 //! | `append`, `append_vectored`, `append_batch`, ring has room | lock-free | none | nothing |
 //! | the same, ring full | blocking | write | the write stage; at the bound on unsynced bytes, a sync |
 //! | the same, above the ring's limit | blocking | write | open reservations, the write stage |
-//! | `flush`, `iter`, `iter_from`, `rotate` | blocking | write | the write stage |
+//! | `flush`, `iter`, `iter_from`, `rotate` | blocking | write | the write stage; at the bound on unsynced bytes or segments, a sync |
 //! | `sync`, `wait_durable`, `append_and_sync` | blocking | write, fdatasync | one sync, two if one was under way |
-//! | the same, already durable | wait-free | none | nothing |
+//! | the same, already durable | lock-free | none | nothing |
 //! | `end_lsn`, `durable_lsn`, `stats` | lock-free | none | nothing |
 //! | `close`, drop | blocking | write, fdatasync | open reservations, a sync |
 //!

@@ -10,7 +10,7 @@ pub(crate) use std::sync::{Arc, Weak};
 pub(crate) use std::time::Instant;
 
 pub(crate) use imp::{
-    AccessLog, AtomicU32, AtomicU64, Condvar, Deadline, Mutex, MutexGuard, Ordering, Poll,
+    AccessLog, AtomicU32, AtomicU64, Condvar, Deadline, Mutex, MutexGuard, Ordering, Poll, Probe,
     thread_local,
 };
 
@@ -74,6 +74,11 @@ pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> bool {
     std::thread::Builder::new().name(name.to_owned()).spawn(work).is_ok()
 }
 
+/// How many threads the machine runs at once.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Sleeps; for helpers of the log alone.
 pub(crate) fn sleep(duration: std::time::Duration) {
     std::thread::sleep(duration);
@@ -125,6 +130,19 @@ mod imp {
         pub(crate) fn left(&mut self) -> Duration {
             self.0.saturating_duration_since(super::now())
         }
+    }
+
+    /// Marks an access for loom's search; nothing in production. See the other one.
+    #[derive(Debug)]
+    pub(crate) struct Probe;
+
+    impl Probe {
+        pub(crate) fn new() -> Self {
+            Self
+        }
+
+        #[inline]
+        pub(crate) fn touch(&self) {}
     }
 
     /// Records accesses to shared bytes for loom; nothing in production.
@@ -220,6 +238,26 @@ mod imp {
     impl Poll {
         pub(crate) fn wait(&self) {
             loom::thread::yield_now();
+        }
+    }
+
+    /// Makes loom try both orders of two accesses that it would take for independent.
+    ///
+    /// Loom's search remembers one last access per atomic. A thread that loads an atomic before
+    /// it modifies it hides by its load what others loaded earlier, so loom never tries the
+    /// modification before those. A probe touched next to the accesses in question conflicts
+    /// where they do. It is relaxed and orders nothing.
+    #[derive(Debug)]
+    pub(crate) struct Probe(AtomicU64);
+
+    impl Probe {
+        pub(crate) fn new() -> Self {
+            Self(AtomicU64::new(0))
+        }
+
+        pub(crate) fn touch(&self) {
+            // ORDERING: Relaxed; it is there for its conflicts alone and must order nothing.
+            self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -14,7 +14,7 @@ mod opening;
 use std::error::Error;
 use std::io;
 
-use cohort_wal::{FileStore, Lsn, Record, Wal, WalError, WalIter, WalOptions, WalReader};
+use cohort_wal::{FileStore, Lsn, MemStore, Record, Wal, WalError, WalIter, WalOptions, WalReader};
 use tempfile::TempDir;
 
 use common::{deadline, directory, read_all, segment_names};
@@ -303,6 +303,29 @@ fn close_and_drop_make_everything_durable_and_the_log_clean() {
             assert_eq!(read_all(&wal), [b"only buffered"]);
         }
     });
+}
+
+#[test]
+fn a_log_works_and_closes_in_a_thread_that_is_ending() {
+    use std::cell::RefCell;
+    thread_local! {
+        static HELD: RefCell<Option<Wal<MemStore>>> = const { RefCell::new(None) };
+    }
+    let store = MemStore::new();
+    let theirs = store.clone();
+    std::thread::spawn(move || {
+        // Its destructor is registered first, so it runs after the log's own thread-local state
+        // is gone.
+        HELD.with(|held| assert!(held.borrow().is_none()));
+        let wal = WalOptions::new().open_store(theirs).unwrap();
+        wal.append(b"closed by a destructor").unwrap();
+        HELD.with(|held| *held.borrow_mut() = Some(wal));
+    })
+    .join()
+    .unwrap();
+    let wal = WalOptions::new().open_store(store).unwrap();
+    assert!(wal.recovery().clean);
+    assert_eq!(wal.iter().unwrap().count(), 1);
 }
 
 #[test]

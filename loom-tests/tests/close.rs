@@ -107,6 +107,46 @@ fn a_large_unit_beside_an_append() {
     });
 }
 
+/// A large unit waits for the appenders that it met, but for no sync.
+#[test]
+fn a_large_unit_needs_no_sync() {
+    explore(|| {
+        let model = Model::new(RING, 2, VAST, VAST);
+        let other = model.clone();
+        let appender = thread::spawn(move || {
+            other.append(b"").unwrap();
+        });
+        model.append(b"").unwrap();
+        model.append(&[7; 60]).unwrap();
+        appender.join().unwrap();
+        assert_eq!(model.syncs(), 0);
+    });
+}
+
+/// The end of the log, read beside large units, is always the end of a unit.
+#[test]
+fn the_end_beside_a_pause_is_a_boundary() {
+    for reader_first in [true, false] {
+        explore(move || {
+            let model = Model::new(RING, 2, VAST, VAST);
+            let (reader, writer) = (model.clone(), model.clone());
+            let read = move || {
+                let end = reader.end();
+                assert!([0, 80, 160].contains(&end), "the log ends at {end}, inside a unit");
+            };
+            let write = move || {
+                writer.append(&[7; 60]).unwrap();
+                writer.append(&[7; 60]).unwrap();
+            };
+            let threads = match reader_first {
+                true => [thread::spawn(read), thread::spawn(write)],
+                false => [thread::spawn(write), thread::spawn(read)],
+            };
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+        });
+    }
+}
+
 /// A large unit against close: in whole or refused, and close never meets a pause.
 #[test]
 fn a_large_unit_beside_close() {

@@ -154,6 +154,24 @@ fn late_arrivals_at_a_poisoned_log_do_not_wait() {
     });
 }
 
+/// Whoever was told that the log is poisoned finds it so: a later append fails as well.
+#[test]
+fn poison_is_seen_by_whoever_was_told() {
+    explore(|| {
+        let model = Model::new(4 * RING, 2, VAST, VAST);
+        model.fault(Fault::Sync);
+        let (_, end) = model.append(b"").unwrap();
+        let attempt = move |model: &Model| {
+            assert!(model.commit(end).unwrap_err().is_poisoned());
+            assert!(model.append(b"").unwrap_err().is_poisoned());
+        };
+        let other = model.clone();
+        let committer = thread::spawn(move || attempt(&other));
+        attempt(&model);
+        committer.join().unwrap();
+    });
+}
+
 /// The disk is full and has space again: a commit fails for lack of space or succeeds, loses
 /// nothing, and succeeds afterwards.
 #[test]

@@ -42,8 +42,11 @@ pub(crate) trait Cohort {
 pub(crate) struct Outcome {
     /// All below is durable.
     pub(crate) durable: u64,
-    /// Why everything above it is not. Anything but out-of-space is recorded poison already.
+    /// Why what is above `written` is not. Anything that loses something is recorded poison
+    /// already.
     pub(crate) failure: Option<WalError>,
+    /// All below is written by now, so that another sync will do.
+    pub(crate) written: u64,
 }
 
 /// What somebody waits for.
@@ -70,8 +73,8 @@ struct State {
     policy: Policy,
     /// How many committers a new leader expects, itself included.
     expected: usize,
-    /// The previous leader still wakes the satisfied.
-    waking: bool,
+    /// How many leaders still wake their cohort.
+    waking: usize,
     /// A leader waits for company in `arrivals`.
     gathering: bool,
     /// Somebody cannot wait for a gathering leader.
@@ -100,7 +103,7 @@ impl Tracker {
             poison: None,
             policy: Policy::new(gather),
             expected: 0,
-            waking: false,
+            waking: 0,
             gathering: false,
             hurry: false,
         };
@@ -204,7 +207,7 @@ impl Tracker {
             }
             let left = match &mut deadline {
                 // The clock starts when the previous leader has woken its cohort.
-                None if state.waking => window,
+                None if state.waking > 0 => window,
                 None => {
                     deadline = Some(Deadline::after(window));
                     window
@@ -242,17 +245,17 @@ impl Tracker {
         }
         let durable = self.durable();
         let mut told: Vec<Entry> = state.waiters.extract_if(.., |w| w.target <= durable).collect();
-        let satisfied = told.len();
         let commits = told.iter().filter(|w| w.waiting == Waiting::Commit).count()
             + usize::from(target <= durable && waiting == Waiting::Commit);
-        if outcome.failure.is_some() {
-            told.append(&mut state.waiters);
-        }
-        let own = target <= durable || outcome.failure.is_some();
+        let fails = |target| outcome.failure.is_some() && target > outcome.written;
+        told.extend(state.waiters.extract_if(.., |w| fails(w.target)));
+        let own = target <= durable || fails(target);
         state.hurry = state.waiters.iter().any(|w| w.waiting == Waiting::Internal);
-        let next = if own { state.hand_over(satisfied + 1) } else { None };
-        state.waking = state.policy.is_on() && !told.is_empty();
-        let waking = state.waking;
+        let next = if own { state.hand_over(commits) } else { None };
+        // Who leads on has waited enough.
+        state.expected *= usize::from(own);
+        let waking = state.policy.is_on() && !told.is_empty();
+        state.waking += usize::from(waking);
         drop(state);
         self.stats.cohort(commits as u64, took);
         if let Some(next) = next {
@@ -265,7 +268,11 @@ impl Tracker {
             });
         }
         if waking {
-            self.state.lock().waking = false;
+            let mut state = self.state.lock();
+            state.waking -= 1;
+            if state.gathering {
+                self.arrivals.notify_one();
+            }
         }
         own.then(|| self.own_result(target, outcome.failure))
     }
@@ -277,14 +284,16 @@ impl Tracker {
         }
     }
 
-    /// Records the first failure and fails every waiter. `durable` never moves again.
-    pub(crate) fn poison(&self, cause: WalError) {
+    /// Records the first failure and fails every waiter. `durable` never moves again. `raise`
+    /// tells everybody else, before any waiter is told: it runs once, under the list lock.
+    pub(crate) fn poison(&self, cause: WalError, raise: impl FnOnce()) {
         let mut state = self.state.lock();
         if state.poison.is_some() {
             return;
         }
         let poison = WalError::poisoned(cause);
         state.poison = Some(poison.clone());
+        raise();
         let waiters = std::mem::take(&mut state.waiters);
         if state.gathering {
             self.arrivals.notify_one();
@@ -299,13 +308,18 @@ impl Tracker {
 impl State {
     /// Whether the company a gathering leader expects is there.
     fn complete(&self) -> bool {
-        self.waiters.len() + 1 >= self.expected
+        self.commits() + 1 >= self.expected
+    }
+
+    /// Commits that wait.
+    fn commits(&self) -> usize {
+        self.waiters.iter().filter(|w| w.waiting == Waiting::Commit).count()
     }
 
     /// Passes leadership to the waiter that came first, or releases it. `released` committers are
     /// about to come back, as far as anyone knows.
     fn hand_over(&mut self, released: usize) -> Option<Arc<Waiter>> {
-        self.expected = released + self.waiters.len();
+        self.expected = released + self.commits();
         if self.waiters.is_empty() {
             self.leading = false;
             return None;

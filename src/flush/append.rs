@@ -22,14 +22,25 @@ impl<B: Backing> Engine<B> {
             return self.append_large(unit);
         }
         let poll = Poll::default();
+        let mut waited = false;
         loop {
             match self.ring.reserve(unit.len(), hint) {
                 Ok(reservation) => return Ok(self.fill(reservation, unit)),
-                Err(Refusal::Busy) => poll.wait(),
-                Err(Refusal::Full) => self.make_room(&poll)?,
+                Err(Refusal::Busy) => {
+                    self.backing.check()?;
+                    poll.wait();
+                }
+                Err(Refusal::Full) => {
+                    if !waited {
+                        self.stats.ring_waits.add(1);
+                        waited = true;
+                    }
+                    self.make_room(&poll)?;
+                }
                 Err(Refusal::Flagged(flags)) => {
                     self.refuse(flags)?;
                     if flags & PAUSED != 0 {
+                        self.backing.check()?;
                         self.wait_for_pause();
                     }
                 }
@@ -42,7 +53,7 @@ impl<B: Backing> Engine<B> {
     /// user code; should it unwind all the same, the guard leaves a pad.
     #[inline]
     fn fill(&self, reservation: Reservation<'_>, unit: &mut Unit) -> u64 {
-        let mut guard = PadOnUnwind { reservation, seed: self.seed(), filled: false };
+        let mut guard = PadOnUnwind { reservation, seed: self.seed, filled: false };
         let start = guard.reservation.start();
         // The epoch and the watermark are read inside the slot, so that no cut of the log lies
         // between reading them and using them.
@@ -59,7 +70,7 @@ impl<B: Backing> Engine<B> {
         let reservation = self.ring.reserve(unit.len(), hint);
         drop(reservation.map(|reservation| PadOnUnwind {
             reservation,
-            seed: self.seed(),
+            seed: self.seed,
             filled: false,
         }));
     }
@@ -67,7 +78,6 @@ impl<B: Backing> Engine<B> {
     /// Helps the write stage until the ring may have room.
     #[cold]
     fn make_room(&self, poll: &Poll) -> Result<()> {
-        self.stats.ring_waits.add(1);
         self.backing.check()?;
         if !MODEL {
             self.want_background();

@@ -92,10 +92,12 @@ impl<B: Backing> Engine<B> {
     /// error, otherwise whether there was anything to do.
     fn write_ahead(&self) -> Option<bool> {
         self.enter().ok()?;
+        self.backing.check().ok()?;
         if self.end().saturating_sub(self.ring.written()) < WORTHWHILE_BYTES {
             return Some(false);
         }
         let mut stage = self.stage.lock();
+        let before = self.ring.written();
         let wrote = self.write_out(&mut stage, Intent::Flush).ok()?;
         let (durable, written) = (self.durable(), self.ring.written());
         let due = wrote == Wrote::AtBound || written - durable >= self.max_unsynced / 4;
@@ -105,9 +107,13 @@ impl<B: Backing> Engine<B> {
             self.tracker.wait(written, Waiting::Internal, self).ok()?;
             // PERF: a flood that fills the page cache pays for every new page; one that reuses
             // the pages of what is durable does not (`cohort-wal bench --mode buffered`).
-            self.backing.release(&covered);
+            self.in_stage("release", || {
+                self.backing.release(&covered);
+                Ok(())
+            })
+            .ok()?;
         }
-        Some(true)
+        Some(due || written > before)
     }
 }
 

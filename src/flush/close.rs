@@ -1,42 +1,45 @@
 //! Closing: the end of appends, of debts, and of I/O.
 
-use super::{Backing, Closing, Engine};
+use super::{Backing, Engine};
 use crate::codec;
 use crate::commit::Waiting;
 use crate::error::{Result, WalError};
 use crate::ring::CLOSED;
 
 impl<B: Backing> Engine<B> {
-    /// Stops appends, makes everything appended durable, runs `seal` with the end of the log, and
-    /// ends all I/O. After a failure for lack of space the log stays closed to appends, and the
-    /// next call tries again. On a poisoned log it ends all I/O at once and returns the cause.
-    ///
-    /// `seal` runs once, after the last write and sync; `release` runs last, also when poisoned.
-    pub(crate) fn close(
-        &self,
-        seal: impl FnOnce(u64) -> Result<()>,
-        release: impl FnOnce(),
-    ) -> Result<()> {
+    /// Stops appends, makes everything appended durable, seals the log, and ends all I/O. After a
+    /// failure that loses nothing the log stays closed to appends, and the next call tries again.
+    /// On a poisoned log it ends all I/O at once and returns the cause.
+    pub(crate) fn close(&self) -> Result<()> {
+        self.close_or(false)
+    }
+
+    /// Closes as best it can, and ends all I/O whatever comes of it.
+    pub(crate) fn abandon_or_close(&self) {
+        self.close_or(true).ok();
+    }
+
+    fn close_or(&self, give_up: bool) -> Result<()> {
         if codec::in_stage(self.identity()) {
             return Err(WalError::Reentrant);
         }
         self.backing.check()?;
-        let mut closing = self.admin.lock();
-        if *closing == Closing::Closed {
+        let mut closed = self.admin.lock();
+        if *closed {
             return Ok(());
         }
-        let result = self.drain_and_seal(seal);
-        if result.as_ref().is_err_and(WalError::loses_nothing) {
+        let result = self.drain_and_seal();
+        if !give_up && result.as_ref().is_err_and(WalError::loses_nothing) {
             return result;
         }
-        self.background.stop();
+        self.stop_background();
         self.stage.lock().closed = true;
-        *closing = Closing::Closed;
-        release();
+        *closed = true;
+        self.backing.end();
         result
     }
 
-    fn drain_and_seal(&self, seal: impl FnOnce(u64) -> Result<()>) -> Result<()> {
+    fn drain_and_seal(&self) -> Result<()> {
         {
             // No pause is up while its lock is held, so CLOSED freezes the log where it ends.
             let _no_pause = self.pause.lock();
@@ -50,6 +53,6 @@ impl<B: Backing> Engine<B> {
         // find that out.
         let _stage = self.stage.lock();
         self.tracker.check()?;
-        self.in_stage("close", || seal(end))
+        self.in_stage("close", || self.backing.seal(end))
     }
 }

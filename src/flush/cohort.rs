@@ -28,14 +28,14 @@ impl<B: Backing> Cohort for Engine<B> {
             if failure.as_ref().is_none_or(WalError::loses_nothing) && written > durable {
                 return self.sync_snapshot(&snapshot, written, failure);
             }
-            return Outcome { durable, failure };
+            return Outcome { durable, failure, written: durable };
         }
     }
 
     fn poison(&self, cause: WalError) {
-        // The cause first: whoever meets the flag finds it.
-        self.tracker.poison(cause);
-        self.ring.raise(POISONED);
+        // The cause first: whoever meets the flag finds it. The waiters last: whoever was told
+        // meets the flag.
+        self.tracker.poison(cause, || self.ring.raise(POISONED));
     }
 }
 
@@ -47,8 +47,11 @@ impl<B: Backing> Engine<B> {
         failure: Option<WalError>,
     ) -> Outcome {
         match self.in_stage("sync", || self.backing.sync(snapshot, written)) {
-            Ok(()) => Outcome { durable: written, failure },
-            Err(error) => Outcome { durable: self.durable(), failure: Some(error) },
+            Ok(()) => Outcome { durable: written, failure, written: self.ring.written() },
+            Err(error) => {
+                let durable = self.durable();
+                Outcome { durable, failure: Some(error), written: durable }
+            }
         }
     }
 }

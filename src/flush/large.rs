@@ -6,20 +6,18 @@ use crate::codec::Unit;
 use crate::commit::Waiting;
 use crate::error::{Result, WalError};
 use crate::lsn::LSN_LIMIT;
-use crate::sync::MutexGuard;
+use crate::sync::{MutexGuard, Poll};
 
 impl<B: Backing> Engine<B> {
     /// Appends a unit that the ring cannot take. Blocks other appenders while it writes.
     pub(super) fn append_large(&self, unit: &mut Unit) -> Result<u64> {
         self.enter()?;
+        self.backing.check()?;
         let _owner = self.pause.lock();
         let frozen = match self.ring.pause() {
             Ok(frozen) => frozen,
-            Err(flags) => {
-                self.refuse(flags)?;
-                // PAUSED has no other owner while the lock is held.
-                return Err(WalError::Closed);
-            }
+            // PAUSED has no other owner while the lock is held.
+            Err(flags) => return self.refuse(flags).and(Err(WalError::Closed)),
         };
         let mut pause = Pause { engine: self, at: frozen, over: false };
         if frozen >= LSN_LIMIT - unit.len() {
@@ -35,6 +33,7 @@ impl<B: Backing> Engine<B> {
     /// Writes everything below `frozen` and secures a segment with room for the unit; returns the
     /// stage, held, with the bound on unsynced bytes respected.
     fn write_all_below(&self, frozen: u64, len: u64) -> Result<MutexGuard<'_, Stage<B::Stage>>> {
+        let poll = Poll::default();
         loop {
             let mut stage = self.stage.lock();
             let wrote = self.write_out(&mut stage, Intent::Flush)?;
@@ -47,6 +46,11 @@ impl<B: Backing> Engine<B> {
                 }
             }
             drop(stage);
+            if wrote == Wrote::All && written < frozen {
+                // A thread that met the pause has not given its slot back yet.
+                poll.wait();
+                continue;
+            }
             // The stage never waits for a sync; its owner does, holding only the pause.
             self.tracker.wait(written, Waiting::Internal, self)?;
         }
@@ -63,7 +67,7 @@ impl<B: Backing> Engine<B> {
     ) -> Result<()> {
         self.refuse_stage(stage)?;
         let end = frozen + unit.len();
-        unit.seal(self.seed(), frozen, self.durable());
+        unit.seal(self.seed, frozen, self.durable());
         // From here on the place is used up, whatever becomes of the write: part of the unit may
         // be on disk, valid at this LSN.
         pause.at = end;

@@ -35,7 +35,7 @@ use crate::format::frame::Seed;
 use crate::options::Gather;
 use crate::ring::{CLOSED, POISONED, Ring};
 use crate::stats::Stats;
-use crate::sync::{Arc, AtomicU32, Mutex, Ordering, Poll, Weak};
+use crate::sync::{Arc, Mutex, Poll, Weak};
 
 use background::Background;
 
@@ -81,6 +81,10 @@ pub(crate) trait Backing: Send + Sync + 'static {
     fn sync(&self, snapshot: &Self::Snapshot, written: u64) -> Result<()>;
     /// Hints that what is durable of a snapshot will hardly be read soon.
     fn release(&self, snapshot: &Self::Snapshot);
+    /// Marks the log, which ends at `end` and is durable, as closed.
+    fn seal(&self, end: u64) -> Result<()>;
+    /// Gives the log's lock back. No I/O begins afterwards.
+    fn end(&self);
 }
 
 /// Sizes that the engine is built with, in bytes.
@@ -115,22 +119,15 @@ pub(crate) struct Engine<B: Backing> {
     backing: B,
     /// Held by the owner of PAUSED; appenders that meet a pause queue here until it ends.
     pause: Mutex<()>,
-    /// Held by whoever closes.
-    admin: Mutex<Closing>,
-    /// The checksum state of the current epoch. Changed only while paused and drained.
-    seed: AtomicU32,
+    /// Held by whoever closes; true when nothing is left to close.
+    admin: Mutex<bool>,
+    /// The checksum state of the epoch that this handle appends in.
+    seed: Seed,
     max_unsynced: u64,
     background: Arc<Background>,
     /// For the background writer's thread.
     this: Weak<Self>,
     stats: Arc<Stats>,
-}
-
-/// How far closing has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Closing {
-    Open,
-    Closed,
 }
 
 impl<B: Backing> Engine<B> {
@@ -150,8 +147,8 @@ impl<B: Backing> Engine<B> {
             stage: Mutex::new(Stage { backing: stage, debt: None, closed: false }),
             backing,
             pause: Mutex::new(()),
-            admin: Mutex::new(Closing::Open),
-            seed: AtomicU32::new(seed.0),
+            admin: Mutex::new(false),
+            seed,
             max_unsynced: limits.max_unsynced,
             background: Arc::new(Background::new()),
             this: this.clone(),
@@ -188,28 +185,26 @@ impl<B: Backing> Engine<B> {
         }
     }
 
-    fn seed(&self) -> Seed {
-        // ORDERING: Relaxed; changed only while paused and drained, and the tail's
-        // read-modify-writes order that against every reservation.
-        Seed(self.seed.load(Ordering::Relaxed))
-    }
-
-    /// Refuses calls from inside a stage, from a forked process, and on a closed or poisoned log.
+    /// Refuses calls from inside a stage, and on a closed or poisoned log.
     pub(crate) fn enter(&self) -> Result<()> {
         self.enter_for_reading()?;
         self.refuse(self.ring.flags())
     }
 
-    /// Refuses calls from inside a stage, from a forked process, and on a closed log.
+    /// Refuses calls from inside a stage, and on a closed log.
     pub(crate) fn enter_for_reading(&self) -> Result<()> {
         if codec::in_stage(self.identity()) {
             return Err(WalError::Reentrant);
         }
-        self.backing.check()?;
         if self.ring.flags() & CLOSED != 0 {
             return Err(WalError::Closed);
         }
         Ok(())
+    }
+
+    /// Refuses calls from a forked process.
+    pub(crate) fn check_process(&self) -> Result<()> {
+        self.backing.check()
     }
 
     /// The error that flags of the tail stand for, if any.
@@ -236,7 +231,7 @@ impl<B: Backing> Engine<B> {
     /// Makes everything appended so far durable.
     pub(crate) fn sync(&self) -> Result<()> {
         self.enter()?;
-        self.tracker.wait(self.end(), Waiting::Commit, self)
+        self.commit(self.end())
     }
 
     /// Hands everything appended so far to the operating system.
@@ -248,6 +243,7 @@ impl<B: Backing> Engine<B> {
     /// Ends the current segment, unless it is empty.
     pub(crate) fn rotate(&self) -> Result<()> {
         self.flush()?;
+        self.backing.check()?;
         loop {
             let mut stage = self.stage.lock();
             if self.begin_segment(&mut stage)? {

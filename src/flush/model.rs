@@ -138,6 +138,15 @@ impl Backing for Shared {
     }
 
     fn release(&self, _snapshot: &Self::Snapshot) {}
+
+    fn seal(&self, end: u64) -> Result<()> {
+        assert_eq!(self.disk.lock().synced_end(), end, "close seals what is synced");
+        Ok(())
+    }
+
+    fn end(&self) {
+        self.disk.lock().closed = true;
+    }
 }
 
 fn failure(operation: &'static str) -> WalError {
@@ -230,14 +239,7 @@ impl Model {
     }
 
     pub fn close(&self) -> Result<()> {
-        let (synced, closed) = (self.shared.clone(), self.shared.clone());
-        self.engine.close(
-            move |end| {
-                assert_eq!(synced.disk.lock().synced_end(), end, "close seals what is synced");
-                Ok(())
-            },
-            move || closed.disk.lock().closed = true,
-        )
+        self.engine.close()
     }
 
     pub fn fault(&self, fault: Fault) {

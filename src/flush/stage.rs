@@ -23,6 +23,9 @@ const PAD_BYTES: u64 = 1 << 30;
 impl<B: Backing> Engine<B> {
     /// Hands everything below `target` to the operating system, and whatever else is published.
     pub(super) fn flush_to(&self, target: u64) -> Result<()> {
+        if self.ring.written() < target {
+            self.backing.check()?;
+        }
         let poll = Poll::default();
         while self.ring.written() < target {
             let mut stage = self.stage.lock();
@@ -42,8 +45,8 @@ impl<B: Backing> Engine<B> {
         Ok(())
     }
 
-    /// Writes what is published when it begins. `written` moves to reservation boundaries only. An error is
-    /// out-of-space, after which nothing is lost, or poison.
+    /// Writes what is published when it begins. `written` moves to reservation boundaries only.
+    /// After an error nothing is lost, or the log is poisoned.
     pub(super) fn write_out(
         &self,
         stage: &mut MutexGuard<'_, Stage<B::Stage>>,
@@ -125,7 +128,7 @@ impl<B: Backing> Engine<B> {
                 len if len <= PAD_BYTES => len,
                 _ => PAD_BYTES - frame::HEADER,
             };
-            let seed = self.seed();
+            let seed = self.seed;
             self.in_stage("write", || {
                 codec::write_pad(seed, debt.start, len, |offset, piece| {
                     let at = debt.start + offset;

@@ -10,7 +10,7 @@ use crate::format::segment::{FIRST_FRAME, SegmentHeader};
 use crate::options::{Preallocate, WalOptions};
 use crate::segments::{OpenSegment, construct, publish};
 use crate::store::{StoreFile, WalStore};
-use crate::sync::{Arc, Counter, Mutex};
+use crate::sync::{Arc, AtomicU32, Counter, Mutex, Ordering};
 
 /// How far ahead of the write position a segment is zero-filled, in bytes.
 const ZERO_FILL_BYTES: u64 = 256 << 10;
@@ -36,6 +36,8 @@ pub(crate) struct Storage<S: WalStore> {
     /// The process that opened the log; a fork of it does no I/O.
     process: u32,
     syncs: Counter,
+    /// 1: no I/O begins any more.
+    over: AtomicU32,
 }
 
 /// What the write stage owns.
@@ -92,6 +94,7 @@ impl<S: WalStore> Storage<S> {
             zero_fill,
             process: std::process::id(),
             syncs: Counter::default(),
+            over: AtomicU32::new(0),
         };
         Ok((storage, writer))
     }
@@ -112,6 +115,12 @@ impl<S: WalStore> Storage<S> {
     /// Syncs of segments so far.
     pub(crate) fn syncs(&self) -> u64 {
         self.syncs.get()
+    }
+
+    /// Whether the log's lock was given back: on a poisoned log a sync may be under way still.
+    fn is_over(&self) -> bool {
+        // ORDERING: Relaxed; a hint that ends syncs early, on which nothing rests; see `end`.
+        self.over.load(Ordering::Relaxed) != 0
     }
 
     /// Zero-fills the active segment a little ahead of `from`, so that the syncs of the next
@@ -221,6 +230,9 @@ impl<S: WalStore> Backing for Storage<S> {
 
     fn sync(&self, covered: &Self::Snapshot, written: u64) -> Result<()> {
         for (path, file) in &covered.files {
+            if self.is_over() {
+                return Err(WalError::Closed);
+            }
             file.sync().map_err(|e| WalError::io("sync", path, e))?;
             self.syncs.add(1);
         }
@@ -236,6 +248,25 @@ impl<S: WalStore> Backing for Storage<S> {
     }
 
     fn release(&self, covered: &Self::Snapshot) {
-        covered.files.iter().for_each(|(_, file)| file.release_cache());
+        if !self.is_over() {
+            covered.files.iter().for_each(|(_, file)| file.release_cache());
+        }
+    }
+
+    fn seal(&self, end: u64) -> Result<()> {
+        // Nothing rotates any more, so the last segment is the newest there will be.
+        let newest_seq = self.live.lock().last().map_or(0, |segment| segment.seq);
+        self.control.witness(|claim| {
+            claim.newest_seq = newest_seq;
+            claim.durable = end;
+            claim.clean = true;
+        })
+    }
+
+    fn end(&self) {
+        // ORDERING: Relaxed; whoever is in the middle of a sync stops at the next file, and what
+        // is under way is not waited for.
+        self.over.store(1, Ordering::Relaxed);
+        self.control.unlock(&self.store);
     }
 }

@@ -128,6 +128,7 @@ impl Buffer {
     /// The bytes of a readable range, in two parts where the ring wraps.
     #[expect(clippy::cast_possible_truncation, reason = "bounded by the capacity, a usize")]
     pub(super) fn read<'a>(&'a self, range: &'a Readable) -> [&'a [u8]; 2] {
+        debug_assert!(range.end - range.start <= self.capacity(), "within one ring (I2)");
         let len = (range.end - range.start).min(self.capacity()) as usize;
         let (offset, room) = self.locate(range.start);
         let first = len.min(room);

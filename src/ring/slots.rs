@@ -134,8 +134,9 @@ impl Slots {
     pub(super) fn drain(&self) {
         for slot in &self.slots {
             let poll = Poll::default();
-            // ORDERING: Acquire; pairs with `free`.
-            while slot.state.load(Ordering::Acquire) != FREE {
+            // ORDERING: Relaxed; whoever drains has the frontier computed afterwards, which
+            // acquires every slot again.
+            while slot.state.load(Ordering::Relaxed) != FREE {
                 poll.wait();
             }
         }

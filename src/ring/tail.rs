@@ -1,11 +1,11 @@
 //! The tail word: `reserved` in the high bits, three flags in the low ones.
 //!
 //! Changed by read-modify-writes only, so that every load that acquires it also acquires every
-//! earlier reservation. While any flag is up the log ends at `min(tail, frozen_end)`: what was
-//! reserved past it is void and covers no bytes. Who raises the first flag learns where the log
+//! earlier reservation. While any flag is up the log ends at `frozen_end`: what was reserved past
+//! it is void and covers no bytes. Who raises the first flag learns where the log
 //! is frozen and publishes it; until then readers make no progress.
 
-use crate::sync::{AtomicU64, CachePadded, Ordering};
+use crate::sync::{AtomicU64, CachePadded, Ordering, Probe};
 
 /// The log takes no more appends.
 pub(crate) const CLOSED: u64 = 1;
@@ -36,6 +36,8 @@ impl Word {
 pub(super) struct Tail {
     word: CachePadded<AtomicU64>,
     frozen_end: CachePadded<AtomicU64>,
+    /// Touched beside every modification, and beside the loads that decide where the log ends.
+    probe: Probe,
 }
 
 impl Tail {
@@ -43,6 +45,7 @@ impl Tail {
         Self {
             word: CachePadded::new(AtomicU64::new(lsn)),
             frozen_end: CachePadded::new(AtomicU64::new(UNPUBLISHED)),
+            probe: Probe::new(),
         }
     }
 
@@ -58,6 +61,7 @@ impl Tail {
     /// Reserves `bytes` at the end of the log; void when the returned word has a flag.
     #[inline]
     pub(super) fn reserve(&self, bytes: u64) -> Word {
+        self.probe.touch();
         // ORDERING: AcqRel; Release makes the slot claim visible to a frontier that sees the new
         // tail, Acquire makes the `written` that admitted earlier reservations visible to this
         // one. Without either half a frontier skips this claim, or the ring is overwritten.
@@ -66,6 +70,7 @@ impl Tail {
 
     /// Raises CLOSED or POISONED, and freezes the log if it is the first flag.
     pub(super) fn raise(&self, flag: u64) {
+        self.probe.touch();
         // ORDERING: AcqRel; Release keeps the word's release sequence, Acquire orders the
         // publication of `frozen_end` after the reservations below it.
         let before = Word(self.word.fetch_or(flag, Ordering::AcqRel));
@@ -78,6 +83,7 @@ impl Tail {
     /// prevent it otherwise.
     pub(super) fn pause(&self) -> Result<u64, u64> {
         let mut seen = self.load();
+        self.probe.touch();
         loop {
             if seen.flags() != 0 {
                 return Err(seen.flags());
@@ -101,6 +107,7 @@ impl Tail {
     /// Ends a pause: the log goes on at `at`. CLOSED and POISONED stay up, frozen at `at`.
     pub(super) fn reopen(&self, at: u64) {
         let mut seen = self.load();
+        self.probe.touch();
         loop {
             let kept = seen.flags() & !PAUSED;
             let frozen = if kept == 0 { UNPUBLISHED } else { at };
@@ -121,13 +128,16 @@ impl Tail {
 
     /// Where the log ends; `None` while a flag is up whose end is not published yet.
     pub(super) fn end(&self) -> Option<u64> {
+        self.probe.touch();
         let word = self.load();
         if word.flags() == 0 {
             return Some(word.lsn());
         }
         // ORDERING: Acquire; pairs with `publish_frozen_end`.
         let frozen = self.frozen_end.load(Ordering::Acquire);
-        (frozen != UNPUBLISHED).then(|| frozen.min(word.lsn()))
+        // The word says that a flag is up; where the log is frozen may be of a later pause
+        // already, and is a true end all the same.
+        (frozen != UNPUBLISHED).then_some(frozen)
     }
 
     fn publish_frozen_end(&self, end: u64) {

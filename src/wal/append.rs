@@ -160,16 +160,17 @@ impl<S: WalStore> Wal<S> {
         let max = self.max_batch_bytes;
         let sizes = records.iter().map(|record| frame_bytes(record.as_ref().len() as u64));
         let len = sizes.fold(0, u64::saturating_add);
+        if len > max {
+            return Err(WalError::BatchTooLarge { len, max });
+        }
         with_unit(|unit, hint| {
             for record in others {
-                if unit.len() > max {
-                    break;
-                }
                 unit.push(&[record.as_ref()], true, self.max_record_bytes)?;
             }
             unit.push(&[last.as_ref()], false, self.max_record_bytes)?;
-            if len.max(unit.len()) > max {
-                return Err(WalError::BatchTooLarge { len: len.max(unit.len()), max });
+            if unit.len() > max {
+                // The records' `as_ref` did not return the same twice.
+                return Err(WalError::BatchTooLarge { len: unit.len(), max });
             }
             let start = self.engine.append(unit, hint)?;
             lsns.extend(unit.offsets().map(|offset| Lsn::new(start + offset)));

@@ -173,24 +173,13 @@ impl<S: WalStore> Wal<S> {
     /// # }
     /// ```
     pub fn close(&self) -> Result<()> {
-        let storage = self.engine.backing();
-        let seal = |end| {
-            // Nothing rotates any more, so the last segment is the newest there will be.
-            let newest_seq = storage.live().last().map_or(0, |segment| segment.seq);
-            storage.control().witness(|claim| {
-                claim.newest_seq = newest_seq;
-                claim.durable = end;
-                claim.clean = true;
-            })
-        };
-        self.engine.close(seal, || storage.control().unlock())
+        self.engine.close()
     }
 }
 
 impl<S: WalStore> Drop for Wal<S> {
     fn drop(&mut self) {
         // As best it can: `close` is there for whoever wants to know.
-        self.close().ok();
-        self.engine.stop_background();
+        self.engine.abandon_or_close();
     }
 }

@@ -10,7 +10,7 @@ use crate::options::WalOptions;
 use crate::recovery;
 use crate::ring::Ring;
 use crate::store::{FileStore, WalStore};
-use crate::sync::Arc;
+use crate::sync::{Arc, cores};
 
 impl WalOptions {
     /// Opens the log in the directory `dir`, recovering it first.
@@ -80,10 +80,9 @@ impl WalOptions {
             recovered.end,
             &self,
         )?;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let limits = Limits {
             ring_bytes: self.ring_bytes,
-            slots: Ring::slots_for(cores, self.ring_bytes),
+            slots: Ring::slots_for(cores(), self.ring_bytes),
             max_unsynced: self.max_unsynced(),
             gather: self.gather,
         };

@@ -54,6 +54,7 @@ impl<S: WalStore> Wal<S> {
 
     fn read(&self, from: Option<u64>) -> Result<WalIter<S>> {
         self.engine.enter_for_reading()?;
+        self.engine.check_process()?;
         let end = self.engine.end();
         let end = match self.engine.flush() {
             Ok(()) => end,

@@ -1,8 +1,8 @@
 //! A store that fails on demand, counts its calls, and lets a test act inside them.
 //!
 //! [`Script`] is the remote control. Every call of the store and its files is counted, shown to
-//! the hook, and then fails if a fault is due. A call that fails has not reached the store
-//! underneath, except half of a [`Fault::Short`] write.
+//! the hook, and then fails if a fault is due. What of a failing call reaches the store underneath
+//! is up to the [`Fault`].
 
 #![allow(dead_code, reason = "each test binary uses some of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
@@ -25,14 +25,25 @@ pub(crate) enum Op {
     Open,
     Remove,
     Lock,
+    Unlock,
     SyncNames,
     SyncPlace,
     Sweep,
+    Locate,
+    Cheaper,
     Write,
     Read,
     Sync,
+    Release,
     Len,
     SetLen,
+}
+
+impl Op {
+    /// It returns no `Result`: all it can do wrong is to panic. It touches no bytes either.
+    fn cannot_fail(self) -> bool {
+        matches!(self, Self::Locate | Self::Cheaper | Self::Release)
+    }
 }
 
 /// What becomes of a call.
@@ -40,8 +51,12 @@ pub(crate) enum Op {
 pub(crate) enum Fault {
     /// It fails and does nothing.
     Fail(ErrorKind),
-    /// A write fails after half of its bytes; any other call fails and does nothing.
+    /// A write or a read fails after half of its bytes; any other call fails and does nothing.
     Short(ErrorKind),
+    /// It does all it should, and then fails.
+    Late(ErrorKind),
+    /// A read returns half of the bytes there are; no other call is concerned.
+    Less,
     /// It panics and does nothing.
     Panic,
 }
@@ -49,12 +64,25 @@ pub(crate) enum Fault {
 pub(crate) const EIO: Fault = Fault::Fail(ErrorKind::Other);
 pub(crate) const ENOSPC: Fault = Fault::Fail(ErrorKind::StorageFull);
 
+impl Fault {
+    /// Whether a call can end this way.
+    fn concerns(self, op: Op) -> bool {
+        match self {
+            Self::Panic => true,
+            Self::Less => op == Op::Read,
+            Self::Fail(_) | Self::Short(_) | Self::Late(_) => !op.cannot_fail(),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Plan {
     /// `None`: any call.
     op: Option<Op>,
     /// How many matching calls still succeed.
     skip: u64,
+    /// Which of the calls after those fail; none: all.
+    among: &'static [Op],
     sticky: bool,
     fault: Fault,
 }
@@ -80,17 +108,23 @@ impl Script {
 
     /// The `k`-th next call of `op`, counted from 0, fails once.
     pub(crate) fn fail_once(&self, op: Op, k: u64, fault: Fault) {
-        self.state().plans.push(Plan { op: Some(op), skip: k, sticky: false, fault });
+        self.state().plans.push(Plan { op: Some(op), skip: k, among: &[], sticky: false, fault });
     }
 
     /// The `k`-th next call of any kind, counted from 0, fails once.
     pub(crate) fn fail_call(&self, k: u64, fault: Fault) {
-        self.state().plans.push(Plan { op: None, skip: k, sticky: false, fault });
+        self.state().plans.push(Plan { op: None, skip: k, among: &[], sticky: false, fault });
+    }
+
+    /// From the `k`-th next call on, all of them or all calls of some kinds fail until
+    /// [`heal`](Self::heal).
+    pub(crate) fn fail_from(&self, k: u64, among: &'static [Op], fault: Fault) {
+        self.state().plans.push(Plan { op: None, skip: k, among, sticky: true, fault });
     }
 
     /// Every call of `op` fails until [`heal`](Self::heal).
     pub(crate) fn fail_always(&self, op: Op, fault: Fault) {
-        self.state().plans.push(Plan { op: Some(op), skip: 0, sticky: true, fault });
+        self.state().plans.push(Plan { op: Some(op), skip: 0, among: &[], sticky: true, fault });
     }
 
     /// Nothing fails any more.
@@ -103,9 +137,10 @@ impl Script {
         self.state().calls.get(&op).copied().unwrap_or(0)
     }
 
-    /// Calls of any kind so far.
+    /// Calls of any kind so far, but for those that cannot fail.
     pub(crate) fn all_calls(&self) -> u64 {
-        self.state().calls.values().sum()
+        let state = self.state();
+        state.calls.iter().filter(|(op, _)| !op.cannot_fail()).map(|(_, calls)| calls).sum()
     }
 
     /// The calls that were made to fail, with the name of the file or the empty string.
@@ -128,13 +163,13 @@ impl Script {
         *state.calls.entry(op).or_default() += 1;
         let mut due = None;
         for (index, plan) in state.plans.iter_mut().enumerate() {
-            if plan.op.is_some_and(|wanted| wanted != op) {
+            if plan.op.is_some_and(|wanted| wanted != op) || !plan.fault.concerns(op) {
                 continue;
             }
-            if plan.skip == 0 {
-                due.get_or_insert((index, plan.fault, plan.sticky));
-            } else {
+            if plan.skip > 0 {
                 plan.skip -= 1;
+            } else if plan.among.is_empty() || plan.among.contains(&op) {
+                due.get_or_insert((index, plan.fault, plan.sticky));
             }
         }
         let (index, fault, sticky) = due?;
@@ -145,16 +180,32 @@ impl Script {
         Some(fault)
     }
 
-    fn pass(&self, op: Op, name: &str) -> io::Result<()> {
-        self.call(op, name).map_or(Ok(()), fail)
+    /// A call that does `work` unless it fails.
+    fn pass<T>(&self, op: Op, name: &str, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        settle(self.call(op, name), work)
+    }
+
+    /// A call that cannot fail.
+    fn note(&self, op: Op, name: &str) {
+        if self.call(op, name).is_some() {
+            resume_unwind(Box::new("injected"));
+        }
     }
 }
 
-fn fail(fault: Fault) -> io::Result<()> {
+fn settle<T>(fault: Option<Fault>, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     match fault {
-        Fault::Fail(kind) | Fault::Short(kind) => Err(kind.into()),
+        None | Some(Fault::Less) => work(),
+        Some(Fault::Late(kind)) => work().and_then(|_| Err(kind.into())),
+        Some(fault) => fail(fault),
+    }
+}
+
+fn fail<T>(fault: Fault) -> io::Result<T> {
+    match fault {
+        Fault::Fail(kind) | Fault::Short(kind) | Fault::Late(kind) => Err(kind.into()),
         // Unlike `panic!` this prints nothing.
-        Fault::Panic => resume_unwind(Box::new("injected")),
+        Fault::Panic | Fault::Less => resume_unwind(Box::new("injected")),
     }
 }
 
@@ -195,8 +246,13 @@ impl<F> FaultyFile<F> {
         self.name.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn pass(&self, op: Op) -> io::Result<()> {
-        self.script.pass(op, &self.name())
+    /// The file underneath, which never fails.
+    pub(crate) fn inner(&self) -> &F {
+        &self.inner
+    }
+
+    fn pass<T>(&self, op: Op, work: impl FnOnce(&F) -> io::Result<T>) -> io::Result<T> {
+        self.script.pass(op, &self.name(), || work(&self.inner))
     }
 }
 
@@ -210,92 +266,98 @@ impl<S: WalStore> WalStore for FaultyStore<S> {
     type File = FaultyFile<S::File>;
 
     fn list(&self) -> io::Result<Vec<String>> {
-        self.script.pass(Op::List, "")?;
-        self.inner.list()
+        self.script.pass(Op::List, "", || self.inner.list())
     }
 
     fn create(&self, bytes: u64) -> io::Result<Self::File> {
-        self.script.pass(Op::Create, "")?;
-        Ok(self.file(self.inner.create(bytes)?, ""))
+        self.script.pass(Op::Create, "", || Ok(self.file(self.inner.create(bytes)?, "")))
     }
 
     fn publish(&self, file: &Self::File, name: &str) -> io::Result<()> {
-        self.script.pass(Op::Publish, name)?;
-        self.inner.publish(&file.inner, name)?;
-        name.clone_into(&mut file.name.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok(())
+        self.script.pass(Op::Publish, name, || {
+            self.inner.publish(&file.inner, name)?;
+            name.clone_into(&mut file.name.lock().unwrap_or_else(PoisonError::into_inner));
+            Ok(())
+        })
     }
 
     fn open(&self, name: &str) -> io::Result<Self::File> {
-        self.script.pass(Op::Open, name)?;
-        Ok(self.file(self.inner.open(name)?, name))
+        self.script.pass(Op::Open, name, || Ok(self.file(self.inner.open(name)?, name)))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.script.pass(Op::Remove, name)?;
-        self.inner.remove(name)
+        self.script.pass(Op::Remove, name, || self.inner.remove(name))
     }
 
     fn lock(&self, file: &Self::File) -> io::Result<bool> {
-        file.pass(Op::Lock)?;
-        self.inner.lock(&file.inner)
+        file.pass(Op::Lock, |inner| self.inner.lock(inner))
     }
 
     fn unlock(&self, file: &Self::File) -> io::Result<()> {
-        self.inner.unlock(&file.inner)
+        file.pass(Op::Unlock, |inner| self.inner.unlock(inner))
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        self.script.pass(Op::SyncNames, "")?;
-        self.inner.sync_names()
+        self.script.pass(Op::SyncNames, "", || self.inner.sync_names())
     }
 
     fn sync_place(&self) -> io::Result<()> {
-        self.script.pass(Op::SyncPlace, "")?;
-        self.inner.sync_place()
+        self.script.pass(Op::SyncPlace, "", || self.inner.sync_place())
     }
 
     fn sweep(&self) -> io::Result<usize> {
-        self.script.pass(Op::Sweep, "")?;
-        self.inner.sweep()
+        self.script.pass(Op::Sweep, "", || self.inner.sweep())
     }
 
     fn locate(&self, name: &str) -> PathBuf {
+        self.script.note(Op::Locate, name);
         self.inner.locate(name)
+    }
+
+    fn overwriting_is_cheaper(&self) -> bool {
+        self.script.note(Op::Cheaper, "");
+        self.inner.overwriting_is_cheaper()
     }
 }
 
 impl<F: StoreFile> StoreFile for FaultyFile<F> {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         match self.script.call(Op::Write, &self.name()) {
-            None => self.inner.write_at(offset, bytes),
-            Some(fault) => {
-                if matches!(fault, Fault::Short(_)) {
-                    self.inner.write_at(offset, &bytes[..bytes.len() / 2])?;
-                }
+            Some(fault @ Fault::Short(_)) => {
+                self.inner.write_at(offset, &bytes[..bytes.len() / 2])?;
                 fail(fault)
             }
+            fault => settle(fault, || self.inner.write_at(offset, bytes)),
         }
     }
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
-        self.pass(Op::Read)?;
-        self.inner.read_at(offset, bytes)
+        let half = bytes.len().div_ceil(2);
+        match self.script.call(Op::Read, &self.name()) {
+            Some(Fault::Less) => self.inner.read_at(offset, &mut bytes[..half]),
+            Some(fault @ Fault::Short(_)) => {
+                self.inner.read_at(offset, &mut bytes[..half])?;
+                fail(fault)
+            }
+            fault => settle(fault, || self.inner.read_at(offset, bytes)),
+        }
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.pass(Op::Sync)?;
-        self.inner.sync()
+        self.pass(Op::Sync, F::sync)
+    }
+
+    fn release_cache(&self) {
+        self.script.note(Op::Release, &self.name());
+        self.inner.release_cache();
     }
 
     fn len(&self) -> io::Result<u64> {
-        self.pass(Op::Len)?;
-        self.inner.len()
+        self.pass(Op::Len, F::len)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.pass(Op::SetLen)?;
-        self.inner.set_len(len)
+        self.pass(Op::SetLen, |inner| inner.set_len(len))
     }
 }
 

@@ -45,7 +45,7 @@ fn options_decide_whether_a_log_may_be_or_must_be_new() {
 fn a_second_handle_is_locked_out_until_the_first_lets_go() {
     let (store, recovered) = three_segments().opened();
     assert!(matches!(open(&store, &options()), Err(WalError::Locked { .. })));
-    recovered.control.unlock();
+    recovered.control.unlock(&store);
     assert!(matches!(recovered.control.witness(|_| ()), Err(WalError::Closed)));
     assert!(open(&store, &options()).is_ok());
 }

@@ -3,9 +3,9 @@
 //! The replay makes each record anew and compares all of it, so what a record holds only has to be
 //! cheap to make and different enough that no mix-up goes unseen.
 //!
-//! - From 12 bytes on a record is thread u32, counter u64, a stamp (a hash of both, as much of it as
-//!   fits), and pseudo-random bytes of the thread's own, with the stamp again in every 256 bytes and
-//!   at the very end: a stale stretch of an older record of the same thread shows.
+//! - From 12 bytes on a record is thread u32, counter u64, a stamp (a hash of both, as much of it
+//!   as fits), and pseudo-random bytes of the thread's own, with the stamp again in every 256 bytes
+//!   and at the very end: a stale stretch of an older record of the same thread shows.
 //! - Below that it is the thread in as few bits as it needs and the counter's low bits above.
 //! - Where not even the thread fits, or there is no byte at all, records are zeros and counted.
 
