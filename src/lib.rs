@@ -100,6 +100,7 @@ mod wal;
 #[doc(hidden)]
 pub mod __loom {
     pub use crate::flush::model::{Fault, Model};
+    pub use crate::ring::TailModel;
 }
 
 pub use error::{Result, WalError};

@@ -93,11 +93,6 @@ impl<F: StoreFile> Scanner<F> {
         self.base
     }
 
-    /// LSN of the next frame; after an invalid step, of what is invalid.
-    pub(crate) fn position(&self) -> u64 {
-        self.next
-    }
-
     /// The body of the last frame, padding excluded; empty for pads.
     pub(crate) fn body(&self) -> &[u8] {
         self.buffer.get(self.padded.clone()).and_then(|b| b.get(..self.len)).unwrap_or_default()

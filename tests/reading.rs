@@ -352,3 +352,41 @@ fn readers_beside_a_busy_writer_always_see_a_prefix() {
         assert!(appended >= most);
     });
 }
+
+#[test]
+fn records_behind_damage_in_their_segment_are_damaged_and_not_missing() {
+    let memory = MemStore::new();
+    let options = || WalOptions::new().segment_bytes(16 << 10).ring_bytes(64 << 10);
+    let wal = options().open_store(memory.clone()).unwrap();
+    let lsns: Vec<_> = (0..100_u8).map(|byte| wal.append(&[byte; 8]).unwrap()).collect();
+    wal.rotate().unwrap();
+    wal.append(b"newest").unwrap();
+    wal.close().unwrap();
+    let mut snapshot = memory.snapshot();
+    let mut files = snapshot.files_mut().iter_mut();
+    let (_, first) = files.find(|(name, _)| name.ends_with(".wal")).unwrap();
+    first[8192 + 240..8192 + 480].fill(0);
+    let wal = options().open_store(MemStore::from_snapshot(snapshot)).unwrap();
+    for (lsn, damaged) in [(lsns[9], false), (lsns[10], true), (lsns[15], true)] {
+        let read = wal.iter_from(lsn).map(|mut records| records.next().unwrap());
+        let corrupt = matches!(read, Err(WalError::Corruption { .. }));
+        assert_eq!(corrupt, damaged, "{lsn}");
+    }
+}
+
+#[test]
+fn opening_takes_time_in_proportion_to_the_number_of_segments() {
+    deadline_of(60, || {
+        let memory = MemStore::new();
+        let options = || WalOptions::new().segment_bytes(16 << 10).ring_bytes(64 << 10);
+        let wal = options().open_store(memory.clone()).unwrap();
+        for _ in 0..20_000 {
+            wal.append(b"").unwrap();
+            wal.rotate().unwrap();
+        }
+        wal.close().unwrap();
+        // Quadratic, this is minutes in a debug build.
+        let wal = options().open_store(memory).unwrap();
+        assert_eq!(wal.recovery().segments, 20_001);
+    });
+}

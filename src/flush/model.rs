@@ -47,6 +47,8 @@ struct Disk {
     files: Vec<File>,
     fault: Fault,
     syncs: usize,
+    /// A sync is under way.
+    syncing: bool,
     closed: bool,
 }
 
@@ -117,8 +119,10 @@ impl Backing for Shared {
 
     fn sync(&self, snapshot: &Self::Snapshot, _written: u64) -> Result<()> {
         let (fault, lens) = {
-            let disk = self.disk.lock();
+            let mut disk = self.disk.lock();
             assert!(!disk.closed, "no I/O after close");
+            assert!(!disk.syncing, "one leader at a time");
+            disk.syncing = disk.fault == Fault::None;
             (disk.fault, disk.files.iter().map(|file| file.bytes.len()).collect::<Vec<_>>())
         };
         match fault {
@@ -130,6 +134,7 @@ impl Backing for Shared {
         crate::sync::pause_in_io();
         let mut disk = self.disk.lock();
         disk.syncs += 1;
+        disk.syncing = false;
         for index in snapshot.clone() {
             let file = &mut disk.files[index];
             file.synced = file.synced.max(lens[index]);
@@ -195,7 +200,8 @@ impl Model {
         gather: Gather,
     ) -> Self {
         let files = vec![File::default()];
-        let disk = Disk { files, fault: Fault::None, syncs: 0, closed: false };
+        let (fault, syncs) = (Fault::None, 0);
+        let disk = Disk { files, fault, syncs, syncing: false, closed: false };
         let shared = Shared { disk: Arc::new(BookMutex::new(disk)), segment_bytes };
         let limits = Limits { ring_bytes, slots, max_unsynced, gather };
         let engine = Engine::new(shared.clone(), 0, SEED, 0, limits).expect("memory");

@@ -169,16 +169,18 @@ impl<S: WalStore> WalIter<S> {
         match self.open(&header, lsn, cut)?.next()? {
             Step::Frame { header, .. } if header.kind == Kind::Record => return Ok(()),
             Step::Frame { .. } | Step::End => {}
-            Step::Invalid { why, .. } => {
+            Step::Invalid { .. } => {
                 let mut walk = self.open(&header, header.base, cut)?;
-                while let Step::Frame { lsn: at, .. } = walk.next()? {
-                    if at > lsn {
-                        return Err(WalError::NotARecord { lsn: Lsn::new(lsn) });
+                loop {
+                    match walk.next()? {
+                        Step::Frame { lsn: at, .. } if at <= lsn => {}
+                        // Behind damage nobody knows where records start.
+                        Step::Invalid { lsn: at, why } if at <= lsn => {
+                            self.scanner = Some(walk);
+                            return Err(self.damage(at, why));
+                        }
+                        _ => break,
                     }
-                }
-                if walk.position() == lsn {
-                    self.scanner = Some(walk);
-                    return Err(self.damage(lsn, why));
                 }
             }
         }

@@ -33,13 +33,35 @@ pub(super) fn apply<S: WalStore>(
     plan: &Plan,
 ) -> Result<Outcome<S>> {
     let view = &plan.survey.control;
+    let control = Control::<S>::adopt(file, store.locate(name::CONTROL), view.newest, view.slot);
+    match begin_epoch(store, options, plan, &control) {
+        Ok(Some((live, active, report))) => {
+            Ok(Outcome::Done(Box::new(Recovered { control, live, active, end: plan.end, report })))
+        }
+        Ok(None) => Ok(Outcome::Changed(control.into_file())),
+        Err(error) => {
+            control.unlock(store);
+            Err(error)
+        }
+    }
+}
+
+/// What a new epoch begins with: the live chain, its newest segment, and the report.
+type Begun<F> = (Vec<SegmentHeader>, F, RecoveryReport);
+
+/// Makes the plan true, step by step; `None` when bytes are no longer what the plan rests on.
+fn begin_epoch<S: WalStore>(
+    store: &S,
+    options: &WalOptions,
+    plan: &Plan,
+    control: &Control<S>,
+) -> Result<Option<Begun<S::File>>> {
     let header = next_header(options, plan, random()?)?;
     // DURABILITY: files without a name are nobody's; a crash leaves some of them for next time.
     let swept = store.sweep().map_err(|e| WalError::io("sweep", &store.locate(""), e))?;
-    let control = Control::<S>::adopt(file, store.locate(name::CONTROL), view.newest, view.slot);
     // DURABILITY: from here on the disk holds the claim that the plan rests on, even if it came
     // from a page cache that the disk never got.
-    control.make_true(&view.bytes)?;
+    control.make_true(&plan.survey.control.bytes)?;
     // DURABILITY: the head is durable, so a crash leaves any of these or none, all below head.
     let below = below_head(plan);
     below.iter().try_for_each(|segment| remove(store, &name::segment(segment.seq)))?;
@@ -52,7 +74,7 @@ pub(super) fn apply<S: WalStore>(
     // and a leftover.
     let active = construct(store, &header, bytes)?;
     if !carry(store, plan, &header, &active)? {
-        return Ok(Outcome::Changed(control.into_file()));
+        return Ok(None);
     }
     // DURABILITY: a crash inside leaves the old log, or the new one whole: the header says that
     // everything up to the end is durable, and the segment's own bytes were synced first. CONTROL
@@ -69,7 +91,7 @@ pub(super) fn apply<S: WalStore>(
     remove_dead(store, plan, &live)?;
 
     let report = report(plan, &live, &header, swept);
-    Ok(Outcome::Done(Box::new(Recovered { control, live, active, end: plan.end, report })))
+    Ok(Some((live, active, report)))
 }
 
 /// 16 bytes from the system's generator.
@@ -134,7 +156,7 @@ fn remove<S: WalStore>(store: &S, name: &str) -> Result<()> {
 }
 
 fn remove_dead<S: WalStore>(store: &S, plan: &Plan, live: &[SegmentHeader]) -> Result<()> {
-    let is_live = |seq: &u64| live.iter().any(|segment| segment.seq == *seq);
+    let is_live = |seq: &u64| live.binary_search_by_key(seq, |segment| segment.seq).is_ok();
     for seq in plan.survey.listing.segments.iter().rev().filter(|seq| !is_live(seq)) {
         remove(store, &name::segment(*seq))?;
     }

@@ -51,10 +51,10 @@ pub(super) fn resolve(headers: &[SegmentHeader], claim: &Claim) -> Result<Chain,
         if previous.epoch > current.epoch {
             return flaw(previous.seq, "a segment has a higher epoch than its successor");
         }
-        let between = |other: &&SegmentHeader| {
-            other.seq > previous.seq && other.seq < current.seq && other.base < current.base
-        };
-        if let Some(skipped) = headers.iter().find(between) {
+        let after = headers.partition_point(|header| header.seq <= previous.seq);
+        let before = headers.partition_point(|header| header.seq < current.seq);
+        let between = headers.get(after..before).unwrap_or_default();
+        if let Some(skipped) = between.iter().find(|other| other.base < current.base) {
             return flaw(skipped.seq, "a segment is left out by its successor");
         }
     }
@@ -72,6 +72,9 @@ pub(super) fn resolve(headers: &[SegmentHeader], claim: &Claim) -> Result<Chain,
 
 fn sane(header: &SegmentHeader) -> Result<(), Flaw> {
     let flaw = |why| Err(Flaw { seq: header.seq, base: header.base, why });
+    if header.seq > u64::MAX >> 1 {
+        return flaw("a segment's sequence number leaves no room for others");
+    }
     if header.seq == 0 || header.prev_seq >= header.seq {
         return flaw("a segment's predecessor is not older than the segment");
     }

@@ -69,15 +69,29 @@ pub(crate) fn open<S: WalStore>(store: &S, options: &WalOptions) -> Result<Recov
         // Others create and remove CONTROL as fast as we look: no log is ever removed by us.
         return Err(WalError::AlreadyExists { path: store.locate("") });
     };
+    let mut file = Some(file);
+    let result = recover(store, options, &mut file);
+    if let (Err(_), Some(file)) = (&result, &file) {
+        // Explicitly, because a fork of this process would keep the lock.
+        store.unlock(file).ok();
+    }
+    result
+}
+
+/// Recovers the log whose CONTROL is `file`, locked; takes it unless it fails before.
+fn recover<S: WalStore>(
+    store: &S,
+    options: &WalOptions,
+    file: &mut Option<S::File>,
+) -> Result<Recovered<S>> {
     store.sync_names().map_err(|e| WalError::io("sync", &store.locate(""), e))?;
     let demand = options.min_durable_lsn.map(Lsn::get);
-    let mut file = Some(file);
     for _ in 0..ATTEMPTS {
         let plan = plan::plan(store, demand)?;
         let Some(locked) = file.take() else { break };
         match apply::apply(store, options, locked, &plan)? {
             apply::Outcome::Done(recovered) => return Ok(*recovered),
-            apply::Outcome::Changed(locked) => file = locked,
+            apply::Outcome::Changed(locked) => *file = locked,
         }
     }
     Err(survey::damaged(store.locate(""), 0, "bytes keep changing between two reads"))

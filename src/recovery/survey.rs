@@ -94,7 +94,8 @@ pub(super) fn refuse_without_control<S: WalStore>(store: &S, listing: &Listing) 
 
 fn is_ours(bytes: &[u8]) -> bool {
     let foreign = HeaderArea::Unusable(BlockError::Foreign);
-    array::<8>(bytes, 0) == SNAPSHOT_MAGIC || decode_area(bytes) != foreign
+    let control = decode_slots(bytes).iter().any(|slot| *slot != Err(BlockError::Foreign));
+    control || array::<8>(bytes, 0) == SNAPSHOT_MAGIC || decode_area(bytes) != foreign
 }
 
 fn snapshot_name(lsn: u64) -> String {
@@ -147,7 +148,7 @@ pub(super) fn read_control<S: WalStore>(store: &S, listing: &Listing) -> Result<
         [Ok(a), _] => (0, a),
         [_, Ok(b)] => (1, b),
         [Err(BlockError::Foreign), Err(BlockError::Foreign)] => {
-            return refuse(false, "CONTROL is not a file of this crate");
+            return refuse(is_ours(&bytes), "CONTROL is not a file of this crate");
         }
         _ => return refuse(true, "both slots of CONTROL are damaged"),
     };

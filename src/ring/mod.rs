@@ -30,6 +30,8 @@ use slots::Slots;
 use tail::Tail;
 
 pub(crate) use slots::Appended;
+#[cfg(all(loom, feature = "loom"))]
+pub use tail::TailModel;
 pub(crate) use tail::{CLOSED, PAUSED, POISONED};
 
 /// The smallest unit that the ring must be able to take.

@@ -147,6 +147,36 @@ impl Tail {
     }
 }
 
+/// The tail by itself, for the models in `loom-tests/`.
+#[cfg(all(loom, feature = "loom"))]
+#[derive(Debug)]
+pub struct TailModel(Tail);
+
+#[cfg(all(loom, feature = "loom"))]
+#[allow(missing_docs, clippy::must_use_candidate, reason = "not part of the library")]
+impl TailModel {
+    pub fn new(lsn: u64) -> Self {
+        Self(Tail::new(lsn))
+    }
+
+    pub fn reserve(&self, bytes: u64) {
+        self.0.reserve(bytes);
+    }
+
+    /// Pauses an unflagged tail.
+    pub fn pause(&self) -> Option<u64> {
+        self.0.pause().ok()
+    }
+
+    pub fn reopen(&self, at: u64) {
+        self.0.reopen(at);
+    }
+
+    pub fn end(&self) -> Option<u64> {
+        self.0.end()
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;

@@ -38,7 +38,9 @@ impl WalOptions {
     pub fn open(self, dir: impl AsRef<Path>) -> Result<Wal> {
         self.validate()?;
         let dir = dir.as_ref();
-        let store = if self.create { FileStore::open(dir) } else { FileStore::existing(dir) };
+        // What must hold a record already is not created.
+        let create = self.create && self.min_durable_lsn.is_none();
+        let store = if create { FileStore::open(dir) } else { FileStore::existing(dir) };
         let store = store.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => WalError::NotFound { path: dir.to_path_buf() },
             io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {

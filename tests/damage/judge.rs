@@ -161,10 +161,8 @@ impl Tally {
     fn row(&self, what: &str, log: &str) -> String {
         let Self { cases, at_open, on_reading, unharmed, tail, silent, .. } = self;
         let silent = silent.len();
-        format!(
-            "| {what} | {log} | {cases} | {at_open} | {on_reading} \
-             | {unharmed} | {tail} | {silent} |"
-        )
+        let refused = format!("{at_open} | {on_reading}");
+        format!("| {what} | {log} | {cases} | {refused} | {unharmed} | {tail} | {silent} |")
     }
 }
 
