@@ -212,7 +212,8 @@ fn what_a_killed_process_acknowledged_survives() {
         assert!(acknowledged >= kills && survived >= usize::try_from(acknowledged).unwrap());
         // Past the harness: `check` has found that none is lost.
         let line = format!(
-            "{kills} processes killed, {acknowledged} records acknowledged, 0 lost, {survived} there\n"
+            "{kills} processes killed, {acknowledged} records acknowledged, 0 lost, \
+             {survived} there\n"
         );
         std::io::stderr().write_all(line.as_bytes()).ok();
     });

@@ -172,6 +172,31 @@ fn poison_is_seen_by_whoever_was_told() {
     });
 }
 
+/// A write fails while a sync is under way: that sync still ends, and acknowledges nothing.
+#[test]
+fn durable_does_not_move_after_poison() {
+    explore(|| {
+        let model = Model::new(4 * RING, 2, VAST, VAST);
+        let (_, end) = model.append(b"").unwrap();
+        let other = model.clone();
+        let committer = thread::spawn(move || other.commit(end).is_ok());
+        model.flush().unwrap();
+        model.append(b"").unwrap();
+        model.fault(Fault::Write);
+        let durable = match model.flush() {
+            Err(error) => {
+                assert!(error.is_poisoned(), "{error}");
+                Some(model.durable())
+            }
+            // The committer's pass wrote it before the disk failed.
+            Ok(()) => None,
+        };
+        let committed = committer.join().unwrap();
+        assert!(durable.is_none_or(|durable| durable == model.durable()));
+        assert_eq!(committed, model.durable() >= end);
+    });
+}
+
 /// The disk is full and has space again: a commit fails for lack of space or succeeds, loses
 /// nothing, and succeeds afterwards.
 #[test]

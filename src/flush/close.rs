@@ -28,25 +28,28 @@ impl<B: Backing> Engine<B> {
         if *closed {
             return Ok(());
         }
-        let result = self.drain_and_seal();
+        let result = self.sync_and_seal();
         if !give_up && result.as_ref().is_err_and(WalError::loses_nothing) {
             return result;
         }
         self.stop_background();
         self.stage.lock().closed = true;
         *closed = true;
-        self.backing.end();
-        result
+        let ended = self.in_stage("unlock", || {
+            self.backing.end();
+            Ok(())
+        });
+        result.and(ended)
     }
 
-    fn drain_and_seal(&self) -> Result<()> {
+    fn sync_and_seal(&self) -> Result<()> {
         {
             // No pause is up while its lock is held, so CLOSED freezes the log where it ends.
             let _no_pause = self.pause.lock();
             self.ring.raise(CLOSED);
         }
-        self.ring.drain();
         self.tracker.check()?;
+        // Waits for open reservations: a leader writes nothing above one.
         let end = self.end();
         self.tracker.wait(end, Waiting::Internal, self)?;
         // Everything is durable, so no leader has work left; the stage may be idle or about to

@@ -23,15 +23,15 @@ impl<B: Backing> Engine<B> {
         if frozen >= LSN_LIMIT - unit.len() {
             return Err(WalError::LsnExhausted);
         }
-        self.ring.drain();
         let mut stage = self.write_all_below(frozen, unit.len())?;
         let result = self.write_large(&mut stage, unit, frozen, &mut pause);
         pause.end(&mut stage);
         result.map(|()| frozen)
     }
 
-    /// Writes everything below `frozen` and secures a segment with room for the unit; returns the
-    /// stage, held, with the bound on unsynced bytes respected.
+    /// Writes everything below `frozen`, which waits for the reservations there, and secures a
+    /// segment with room for the unit; returns the stage, held, with the bound on unsynced bytes
+    /// respected.
     fn write_all_below(&self, frozen: u64, len: u64) -> Result<MutexGuard<'_, Stage<B::Stage>>> {
         let poll = Poll::default();
         loop {

@@ -183,11 +183,6 @@ impl Ring {
         self.tail.reopen(at);
     }
 
-    /// Waits until no reservation is open. A flag is up; hold no stage.
-    pub(crate) fn drain(&self) {
-        self.slots.drain();
-    }
-
     pub(crate) fn appended(&self) -> Appended {
         self.slots.appended()
     }

@@ -7,7 +7,7 @@
 
 use std::cell::Cell;
 
-use crate::sync::{AtomicU64, CachePadded, Counter, MODEL, Ordering, Poll};
+use crate::sync::{AtomicU64, CachePadded, Counter, MODEL, Ordering};
 
 const FREE: u64 = u64::MAX;
 /// Odd, so that it is no LSN.
@@ -127,19 +127,6 @@ impl Slots {
             std::hint::spin_loop();
         }
         None
-    }
-
-    /// Waits until every slot has been free once. Hold no stage. Ends because a flag is up, so
-    /// claims made meanwhile reserve nothing, and because an open reservation waits for nothing.
-    pub(super) fn drain(&self) {
-        for slot in &self.slots {
-            let poll = Poll::default();
-            // ORDERING: Relaxed; whoever drains has the frontier computed afterwards, which
-            // acquires every slot again.
-            while slot.state.load(Ordering::Relaxed) != FREE {
-                poll.wait();
-            }
-        }
     }
 
     pub(super) fn appended(&self) -> Appended {

@@ -215,7 +215,7 @@ impl Run {
 }
 
 /// Every n-th call, unless all of them are asked for.
-const STRIDE: u64 = 41;
+const STRIDE: u64 = 53;
 
 fn stride() -> u64 {
     if std::env::var_os("COHORT_WAL_EXHAUSTIVE").is_some() { 1 } else { STRIDE }
