@@ -334,6 +334,22 @@ fn a_panic_in_any_store_call_loses_nothing_acknowledged() {
     assert_poisons(&sweep(Fault::Panic, How::ForEver));
 }
 
+/// The lock goes with the handle at the latest, so nothing is at stake.
+#[test]
+fn a_lock_that_is_not_given_back_well_fails_no_close() {
+    for fault in [EIO, Fault::Late(ErrorKind::Other), Fault::Panic] {
+        let (store, script) = PowerStore::new();
+        let wal = options().open_store(store.clone()).unwrap();
+        wal.append(b"kept").unwrap();
+        script.fail_once(Op::Unlock, 0, fault);
+        let closed = catch_unwind(AssertUnwindSafe(|| wal.close()));
+        closed.unwrap_or_else(|_| panic!("{fault:?} came out of close")).unwrap();
+        assert_eq!(script.injected().len(), 1);
+        let next = options().open_store(store).expect("the lock is gone");
+        assert!(next.recovery().clean);
+    }
+}
+
 #[test]
 fn no_space_in_any_store_call_is_retryable_and_loses_nothing_accepted() {
     for fault in [ENOSPC, Fault::Short(ErrorKind::StorageFull)] {
