@@ -172,6 +172,10 @@ impl<S: WalStore> Wal<S> {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// [`WalError::Closed`]: crate::WalError::Closed
+    /// [`WalError::Poisoned`]: crate::WalError::Poisoned
+    /// [`WalError::StorageFull`]: crate::WalError::StorageFull
     pub fn close(&self) -> Result<()> {
         self.engine.close()
     }
