@@ -209,10 +209,10 @@ impl<B: Backing> Engine<B> {
 
     /// The error that flags of the tail stand for, if any.
     fn refuse(&self, flags: u64) -> Result<()> {
-        if flags & POISONED != 0 {
-            self.tracker.check()?;
+        if flags & CLOSED != 0 {
+            return Err(WalError::Closed);
         }
-        if flags & CLOSED != 0 { Err(WalError::Closed) } else { Ok(()) }
+        if flags & POISONED != 0 { self.tracker.check() } else { Ok(()) }
     }
 
     fn identity(&self) -> usize {

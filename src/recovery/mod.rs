@@ -5,8 +5,9 @@
 //! ([`verdict`]). Applying it builds the first segment of a new epoch and writes into no existing
 //! one, so that a crash at any step leaves the old log whole.
 //!
-//! I1. Nothing is written before everything is decided. A failed open changes nothing, its own
-//!     leftovers aside.
+//! I1. Nothing is written before everything is decided, so an open that is refused changes
+//!     nothing. One that fails later, for lack of space say, may have written CONTROL's claim anew
+//!     and swept leftovers; it changes no other file and nothing that CONTROL says.
 //! I2. What recovery shows is durable: bytes above the newest witnessed watermark are copied and
 //!     synced before the log is open, since a page cache may show bytes the disk never got.
 //! I3. An error of the store or the allocator is an error, never the end of the log.

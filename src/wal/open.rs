@@ -16,7 +16,8 @@ impl WalOptions {
     /// Opens the log in the directory `dir`, recovering it first.
     ///
     /// Blocks for the time it takes to read the last segment. Everything that is then in the log
-    /// is durable. A failed open leaves every byte as it was.
+    /// is durable. An open that is refused leaves every byte as it was; one that fails later, for
+    /// lack of space say, may have written the same claim anew into CONTROL.
     ///
     /// # Errors
     /// [`WalError::Locked`] while another handle has it open; [`WalError::Corruption`] when

@@ -20,10 +20,10 @@ use crate::failure::Failure;
 
 const AREA_BYTES: usize = 16 << 20;
 const FRAME_HEADER_BYTES: usize = 16;
-const MAX_TIME: Duration = Duration::from_secs(1);
-const MIN_OPERATIONS: u64 = 200;
+/// Of one slice.
+const MIN_OPERATIONS: u64 = 25;
 /// A device so slow that the minimum takes longer than this is known well enough.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Copies between two looks at the clock.
 const COPIES_PER_LOOK: u64 = 256;
 
@@ -53,28 +53,95 @@ pub(crate) struct Floor {
     pub(crate) per_s: f64,
 }
 
-/// Measures the floor that belongs to `mode` in `dir`, for at most a second and at most `limit`.
-pub(crate) fn measure(
-    dir: &Path,
-    mode: Mode,
-    size: u32,
-    limit: Duration,
-) -> Result<Floor, Failure> {
-    let body = usize::try_from(size).unwrap_or(usize::MAX).next_multiple_of(8);
-    let frame = vec![0xa5; FRAME_HEADER_BYTES + body];
-    let limit = limit.min(MAX_TIME);
-    let failed = |error| Failure::io("measure the floor", dir, error);
-    let (kind, per_s) = match mode {
-        Mode::Durable => (FloorKind::PwriteFdatasync, writes(dir, &frame, limit, true)),
-        Mode::Flushed => (FloorKind::Pwrite, writes(dir, &frame, limit, false)),
-        Mode::Buffered => (FloorKind::Memcpy, Ok(copies(&frame, limit))),
-    };
-    Ok(Floor { kind, per_s: per_s.map_err(failed)? })
+/// Measures a floor in slices, between which something else may be measured: a disk that is
+/// throttled now and then slows both down alike.
+#[derive(Debug)]
+pub(crate) struct Gauge {
+    kind: FloorKind,
+    frame: Vec<u8>,
+    target: Target,
+    offset: usize,
+    operations: u64,
+    elapsed: Duration,
 }
 
-fn writes(dir: &Path, frame: &[u8], limit: Duration, sync: bool) -> io::Result<f64> {
+#[derive(Debug)]
+enum Target {
+    File { file: File, area: usize, sync: bool },
+    Memory(Vec<u8>),
+}
+
+impl Gauge {
+    /// Makes ready what belongs to `mode` in `dir`.
+    pub(crate) fn new(dir: &Path, mode: Mode, size: u32) -> Result<Self, Failure> {
+        let body = usize::try_from(size).unwrap_or(usize::MAX).next_multiple_of(8);
+        let frame = vec![0xa5; FRAME_HEADER_BYTES + body];
+        let area = AREA_BYTES.max(frame.len());
+        let (kind, sync) = match mode {
+            Mode::Durable => (FloorKind::PwriteFdatasync, true),
+            Mode::Flushed => (FloorKind::Pwrite, false),
+            Mode::Buffered => (FloorKind::Memcpy, false),
+        };
+        let target = match mode {
+            // Written once beforehand: a page fault is no part of a copy.
+            Mode::Buffered => Target::Memory(vec![1; area]),
+            _ => Target::File { file: zero_filled(dir, area).map_err(failed(dir))?, area, sync },
+        };
+        Ok(Self { kind, frame, target, offset: 0, operations: 0, elapsed: Duration::ZERO })
+    }
+
+    /// Measures for `limit`, and longer where that is too few operations to count.
+    pub(crate) fn slice(&mut self, dir: &Path, limit: Duration) -> Result<(), Failure> {
+        let started = clock::now();
+        let before = self.operations;
+        loop {
+            let least = match &mut self.target {
+                Target::File { file, area, sync } => {
+                    self.offset =
+                        if self.offset + self.frame.len() > *area { 0 } else { self.offset };
+                    write_at(file, &self.frame, self.offset).map_err(failed(dir))?;
+                    if *sync {
+                        sync_data(file).map_err(failed(dir))?;
+                    }
+                    self.offset += self.frame.len();
+                    self.operations += 1;
+                    MIN_OPERATIONS
+                }
+                Target::Memory(area) => {
+                    for _ in 0..COPIES_PER_LOOK {
+                        if self.offset + self.frame.len() > area.len() {
+                            self.offset = 0;
+                        }
+                        let place = self.offset..self.offset + self.frame.len();
+                        area[place].copy_from_slice(black_box(&self.frame));
+                        black_box(&mut *area);
+                        self.offset += self.frame.len();
+                    }
+                    self.operations += COPIES_PER_LOOK;
+                    COPIES_PER_LOOK
+                }
+            };
+            let elapsed = started.elapsed();
+            if elapsed >= limit && self.operations - before >= least || elapsed >= PATIENCE {
+                self.elapsed += elapsed;
+                return Ok(());
+            }
+        }
+    }
+
+    /// The floor over all slices.
+    pub(crate) fn floor(&self) -> Floor {
+        let per_s = self.operations as f64 / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
+        Floor { kind: self.kind, per_s }
+    }
+}
+
+fn failed(dir: &Path) -> impl Fn(io::Error) -> Failure + '_ {
+    |error| Failure::io("measure the floor", dir, error)
+}
+
+fn zero_filled(dir: &Path, area: usize) -> io::Result<File> {
     let mut file = tempfile::tempfile_in(dir)?;
-    let area = AREA_BYTES.max(frame.len());
     let zeros = vec![0; 256 << 10];
     let mut filled = 0;
     while filled < area {
@@ -83,48 +150,7 @@ fn writes(dir: &Path, frame: &[u8], limit: Duration, sync: bool) -> io::Result<f
         filled += step;
     }
     sync_data(&file)?;
-
-    let started = clock::now();
-    let mut offset = 0;
-    let mut operations = 0;
-    loop {
-        if offset + frame.len() > area {
-            offset = 0;
-        }
-        write_at(&file, frame, offset)?;
-        if sync {
-            sync_data(&file)?;
-        }
-        offset += frame.len();
-        operations += 1;
-        let elapsed = started.elapsed();
-        if elapsed >= limit && operations >= MIN_OPERATIONS || elapsed >= PATIENCE {
-            return Ok(operations as f64 / elapsed.as_secs_f64());
-        }
-    }
-}
-
-fn copies(frame: &[u8], limit: Duration) -> f64 {
-    // Written once beforehand: a page fault is no part of a copy.
-    let mut area = vec![1_u8; AREA_BYTES.max(frame.len())];
-    let started = clock::now();
-    let mut offset = 0;
-    let mut operations = 0_u64;
-    loop {
-        for _ in 0..COPIES_PER_LOOK {
-            if offset + frame.len() > area.len() {
-                offset = 0;
-            }
-            area[offset..offset + frame.len()].copy_from_slice(black_box(frame));
-            black_box(&mut area);
-            offset += frame.len();
-        }
-        operations += COPIES_PER_LOOK;
-        let elapsed = started.elapsed();
-        if elapsed >= limit {
-            return operations as f64 / elapsed.as_secs_f64();
-        }
-    }
+    Ok(file)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the floor is a bare fdatasync, without the log")]
@@ -156,7 +182,10 @@ mod tests {
             (Mode::Flushed, FloorKind::Pwrite),
             (Mode::Buffered, FloorKind::Memcpy),
         ] {
-            let floor = measure(dir.path(), mode, 100, brief).unwrap();
+            let mut gauge = Gauge::new(dir.path(), mode, 100).unwrap();
+            gauge.slice(dir.path(), brief).unwrap();
+            gauge.slice(dir.path(), brief).unwrap();
+            let floor = gauge.floor();
             assert_eq!(floor.kind, kind);
             assert!(floor.per_s > 0.0);
         }

@@ -26,10 +26,10 @@ const BUFFERED_SAMPLED_EVERY: u64 = 64;
 
 /// What the threads did.
 #[derive(Debug)]
-pub(crate) struct Load {
+pub(crate) struct Loaded {
     /// Records acknowledged, by thread.
     pub(crate) acknowledged: Vec<u64>,
-    /// From the common start until the last thread was done.
+    /// Over all rounds, from the common start until the last thread was done.
     pub(crate) elapsed: Duration,
     /// Of one record, in nanoseconds.
     pub(crate) latency: Histogram<u64>,
@@ -39,15 +39,6 @@ pub(crate) struct Load {
     pub(crate) longest: Duration,
 }
 
-/// What one thread did.
-#[derive(Debug)]
-struct Done {
-    records: u64,
-    ended: Instant,
-    latency: Histogram<u64>,
-    longest: Duration,
-}
-
 /// One thread's part.
 #[derive(Debug)]
 struct Worker<'a> {
@@ -55,53 +46,81 @@ struct Worker<'a> {
     mode: Mode,
     sampled_every: u64,
     records: Records,
+    counter: u64,
     latency: Histogram<u64>,
+    longest: Duration,
 }
 
-/// Appends with all threads for `duration`.
-pub(crate) fn run(
-    wal: &Wal,
-    shape: Shape,
-    mode: Mode,
-    duration: Duration,
-) -> Result<Load, Failure> {
-    let sampled_every = if mode == Mode::Buffered { BUFFERED_SAMPLED_EVERY } else { 1 };
-    let mut workers = Vec::new();
-    for thread in 0..shape.threads() {
-        let records = Records::new(shape, thread);
-        workers.push(Worker { wal, mode, sampled_every, records, latency: histogram()? });
-    }
-    let stop = AtomicBool::new(false);
-    let start = Barrier::new(workers.len() + 1);
-    let mut load = Load {
-        acknowledged: Vec::new(),
-        elapsed: Duration::ZERO,
-        latency: histogram()?,
-        sampled_every,
-        longest: Duration::ZERO,
-    };
-    thread::scope(|scope| {
-        let spawned: Vec<_> =
-            workers.into_iter().map(|worker| scope.spawn(|| worker.run(&start, &stop))).collect();
-        start.wait();
-        let started = clock::now();
-        watch(wal, started, duration, &stop);
-        let mut outcome = Ok(());
-        for thread in spawned {
-            match thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
-                Ok(done) => {
-                    load.acknowledged.push(done.records);
-                    load.elapsed = load.elapsed.max(done.ended.saturating_duration_since(started));
-                    load.longest = load.longest.max(done.longest);
-                    // Histograms of one shape add without fail.
-                    load.latency.add(&done.latency).ok();
-                }
-                Err(error) => outcome = outcome.and(Err(error)),
-            }
+/// Threads that append to a log in rounds, each going on where it stopped.
+#[derive(Debug)]
+pub(crate) struct Load<'a> {
+    wal: &'a Wal,
+    workers: Vec<Worker<'a>>,
+    sampled_every: u64,
+    elapsed: Duration,
+}
+
+impl<'a> Load<'a> {
+    pub(crate) fn new(wal: &'a Wal, shape: Shape, mode: Mode) -> Result<Self, Failure> {
+        let sampled_every = if mode == Mode::Buffered { BUFFERED_SAMPLED_EVERY } else { 1 };
+        let mut workers = Vec::new();
+        for thread in 0..shape.threads() {
+            let records = Records::new(shape, thread);
+            let (latency, longest) = (histogram()?, Duration::ZERO);
+            workers.push(Worker {
+                wal,
+                mode,
+                sampled_every,
+                records,
+                counter: 0,
+                latency,
+                longest,
+            });
         }
-        outcome
-    })?;
-    Ok(load)
+        Ok(Self { wal, workers, sampled_every, elapsed: Duration::ZERO })
+    }
+
+    /// Appends with all threads for `duration`.
+    pub(crate) fn round(&mut self, duration: Duration) -> Result<(), Failure> {
+        let stop = AtomicBool::new(false);
+        let start = Barrier::new(self.workers.len() + 1);
+        let (started, outcomes) = thread::scope(|scope| {
+            let workers = self.workers.iter_mut();
+            let spawned: Vec<_> =
+                workers.map(|worker| scope.spawn(|| worker.run(&start, &stop))).collect();
+            start.wait();
+            let started = clock::now();
+            watch(self.wal, started, duration, &stop);
+            let join = |thread: thread::ScopedJoinHandle<'_, _>| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            (started, spawned.into_iter().map(join).collect::<Vec<Result<Instant, WalError>>>())
+        });
+        let mut longest = Duration::ZERO;
+        for ended in outcomes {
+            longest = longest.max(ended?.saturating_duration_since(started));
+        }
+        self.elapsed += longest;
+        Ok(())
+    }
+
+    /// What all rounds came to.
+    pub(crate) fn done(self) -> Result<Loaded, Failure> {
+        let mut loaded = Loaded {
+            acknowledged: Vec::new(),
+            elapsed: self.elapsed,
+            latency: histogram()?,
+            sampled_every: self.sampled_every,
+            longest: Duration::ZERO,
+        };
+        for worker in self.workers {
+            loaded.acknowledged.push(worker.counter);
+            loaded.longest = loaded.longest.max(worker.longest);
+            // Histograms of one shape add without fail.
+            loaded.latency.add(&worker.latency).ok();
+        }
+        Ok(loaded)
+    }
 }
 
 /// Shows how it goes until the time is up or a thread has failed, then stops all.
@@ -129,15 +148,14 @@ fn watch(wal: &Wal, started: Instant, duration: Duration, stop: &AtomicBool) {
 }
 
 impl Worker<'_> {
-    fn run(mut self, start: &Barrier, stop: &AtomicBool) -> Result<Done, WalError> {
+    /// One round; returns when it ended.
+    fn run(&mut self, start: &Barrier, stop: &AtomicBool) -> Result<Instant, WalError> {
         start.wait();
-        let mut counter = 0;
         let mut last_look = clock::now();
-        let mut longest = Duration::ZERO;
         // ORDERING: Relaxed, see `watch`.
         while !stop.load(Ordering::Relaxed) {
-            let record = self.records.record(counter);
-            let timed = counter.is_multiple_of(self.sampled_every).then(clock::now);
+            let record = self.records.record(self.counter);
+            let timed = self.counter.is_multiple_of(self.sampled_every).then(clock::now);
             if let Err(error) = put(self.wal, self.mode, record) {
                 // ORDERING: Relaxed, see `watch`: the others need not go on.
                 stop.store(true, Ordering::Relaxed);
@@ -147,14 +165,14 @@ impl Worker<'_> {
                 let ended = clock::now();
                 let took = ended.saturating_duration_since(began);
                 self.latency.saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
-                longest = longest.max(took).max(self.untimed(last_look, began));
+                self.longest = self.longest.max(took).max(self.untimed(last_look, began));
                 last_look = ended;
             }
-            counter += 1;
+            self.counter += 1;
         }
         let ended = clock::now();
-        longest = longest.max(self.untimed(last_look, ended));
-        Ok(Done { records: counter, ended, latency: self.latency, longest })
+        self.longest = self.longest.max(self.untimed(last_look, ended));
+        Ok(ended)
     }
 
     /// How long the records between two looks at the clock took, if there were any.

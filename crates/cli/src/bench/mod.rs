@@ -1,7 +1,8 @@
 //! `bench`: floor, load, replay.
 //!
-//! 1. [`floor`]: what one thread reaches by doing the same to the same file system without a log.
-//! 2. [`load`]: threads share one log and append for a while.
+//! 1. [`load`]: threads share one log and append for a while, in rounds.
+//! 2. [`floor`]: between the rounds, what one thread reaches by doing the same to the same file
+//!    system without a log.
 //! 3. [`replay`]: close, reopen, and compare every byte with what was acknowledged.
 //!
 //! A figure is printed only beside the verdict of the replay.
@@ -23,6 +24,8 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::{Verdict, clock, output};
+use floor::Gauge;
+use load::Load;
 use place::Place;
 use records::Shape;
 use report::{Measured, Report};
@@ -32,6 +35,10 @@ const MAX_RECORD_BYTES: u32 = 64 << 20;
 /// Bound on the record buffers of all threads together, in bytes.
 const MAX_BUFFER_BYTES: u64 = 1 << 30;
 const MAX_SECONDS: f64 = 86_400.0;
+/// The load runs in so many rounds, with a slice of the floor before each and after the last.
+const ROUNDS: u32 = 8;
+/// How long all slices of the floor take at most.
+const MAX_FLOOR_TIME: Duration = Duration::from_secs(1);
 
 /// What a thread waits for after each record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -146,10 +153,17 @@ pub(crate) fn execute(args: &BenchArgs) -> Result<Verdict, Failure> {
 }
 
 fn measure(args: &BenchArgs, shape: Shape, place: &Place) -> Result<Report, Failure> {
-    let floor = floor::measure(place.path(), args.mode, args.size, args.duration())?;
+    let mut gauge = Gauge::new(place.path(), args.mode, args.size)?;
+    let slice = args.duration().min(MAX_FLOOR_TIME) / (ROUNDS + 1);
     let options = args.options().create_new(true);
     let wal = options.open(place.path())?;
-    let load = load::run(&wal, shape, args.mode, args.duration())?;
+    let mut load = Load::new(&wal, shape, args.mode)?;
+    for _ in 0..ROUNDS {
+        gauge.slice(place.path(), slice)?;
+        load.round(args.duration() / ROUNDS)?;
+    }
+    gauge.slice(place.path(), slice)?;
+    let load = load.done()?;
     let stats = wal.stats();
     let closing = clock::now();
     wal.close()?;
@@ -157,7 +171,11 @@ fn measure(args: &BenchArgs, shape: Shape, place: &Place) -> Result<Report, Fail
     drop(wal);
     let replay =
         replay::run(place.path(), args.options().create(false), shape, &load.acknowledged)?;
-    Ok(Report::new(args, place.path(), Measured { floor, load, stats, closed_in, replay }))
+    Ok(Report::new(
+        args,
+        place.path(),
+        Measured { floor: gauge.floor(), load, stats, closed_in, replay },
+    ))
 }
 
 #[cfg(test)]

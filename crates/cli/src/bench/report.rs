@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::floor::{Floor, FloorKind};
-use super::load::Load;
+use super::load::Loaded;
 use super::replay::Replay;
 use super::{BenchArgs, Mode};
 use crate::output::{Facts, grouped, grouped_rate};
@@ -17,7 +17,7 @@ use crate::output::{Facts, grouped, grouped_rate};
 #[derive(Debug)]
 pub(crate) struct Measured {
     pub(crate) floor: Floor,
-    pub(crate) load: Load,
+    pub(crate) load: Loaded,
     pub(crate) stats: WalStats,
     pub(crate) closed_in: Duration,
     pub(crate) replay: Replay,
