@@ -218,6 +218,17 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_is_in_the_stages_of_every_log_it_went_through() {
+        let outer = StageMark::new(1);
+        let inner = StageMark::new(2);
+        assert!(in_stage(1) && in_stage(2) && !in_stage(3));
+        drop(inner);
+        assert!(in_stage(1) && !in_stage(2));
+        drop(outer);
+        assert!(!in_stage(1));
+    }
+
+    #[test]
     fn an_over_large_record_is_refused_before_anything_is_encoded() {
         with_unit(|unit, _| {
             let refused = unit.push(&[&[0; 9], &[0; 8]], false, 16);
