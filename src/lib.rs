@@ -112,6 +112,17 @@ pub use stats::{Histogram, WalStats};
 pub use store::{FileHandle, FileStore, MemFile, MemSnapshot, MemStore, StoreFile, WalStore};
 pub use wal::Wal;
 
+#[cfg(feature = "sim")]
+pub use sim::SimStore;
+
+/// A simulated disk, to crash-test what keeps its data in a log: feature `sim`.
+#[cfg(feature = "sim")]
+pub mod sim {
+    pub use crate::store::sim::{
+        PowerLosses, Profile, SimCall, SimFault, SimFaultKind, SimFile, SimStore,
+    };
+}
+
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

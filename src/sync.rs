@@ -63,10 +63,21 @@ impl<T> BookMutex<T> {
 }
 
 /// Lets a model checker run other threads in the middle of an I/O.
-#[cfg(any(test, all(loom, feature = "loom")))]
+#[cfg(any(test, feature = "sim", all(loom, feature = "loom")))]
+#[inline]
 pub(crate) fn pause_in_io() {
     #[cfg(all(loom, feature = "loom"))]
     loom::thread::yield_now();
+}
+
+/// An I/O that takes its time.
+#[cfg(feature = "sim")]
+pub(crate) fn slow_io() {
+    if MODEL {
+        pause_in_io();
+    } else {
+        sleep(std::time::Duration::from_micros(200));
+    }
 }
 
 /// Starts a thread that nobody joins; false when the system has none.
@@ -74,9 +85,11 @@ pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> bool {
     std::thread::Builder::new().name(name.to_owned()).spawn(work).is_ok()
 }
 
-/// How many threads the machine runs at once.
+/// How many threads the machine runs at once. The system is asked once: on Linux the answer
+/// takes a dozen system calls.
 pub(crate) fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    static CORES: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// Sleeps; for helpers of the log alone.

@@ -56,7 +56,7 @@ fn begin_epoch<S: WalStore>(
     plan: &Plan,
     control: &Control<S>,
 ) -> Result<Option<Begun<S::File>>> {
-    let header = next_header(options, plan, random()?)?;
+    let header = next_header(options, plan, random(store)?)?;
     // DURABILITY: files without a name are nobody's; a crash leaves some of them for next time.
     let swept = store.sweep().map_err(|e| WalError::io("sweep", &store.locate(""), e))?;
     // DURABILITY: from here on the disk holds the claim that the plan rests on, even if it came
@@ -94,13 +94,11 @@ fn begin_epoch<S: WalStore>(
     Ok(Some((live, active, report)))
 }
 
-/// 16 bytes from the system's generator.
-pub(super) fn random() -> Result<[u8; 16]> {
+/// 16 bytes that nobody had before.
+pub(super) fn random<S: WalStore>(store: &S) -> Result<[u8; 16]> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| {
-        let source = std::io::Error::other(error.to_string());
-        WalError::io("read", Path::new("the system's random generator"), source)
-    })?;
+    let filled = store.random(&mut bytes);
+    filled.map_err(|e| WalError::io("read", Path::new("the random generator"), e))?;
     Ok(bytes)
 }
 

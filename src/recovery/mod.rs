@@ -146,7 +146,7 @@ fn create<S: WalStore>(store: &S, options: &WalOptions) -> Result<Option<S::File
         return Err(WalError::NotFound { path: place });
     }
     let initial = options.initial_lsn.get();
-    let log_id = apply::random()?;
+    let log_id = apply::random(store)?;
     let (newest_seq, snapshot) = (0, u64::MAX);
     let claim =
         Claim { log_id, newest_seq, head: initial, snapshot, durable: initial, clean: false };

@@ -282,7 +282,19 @@ pub struct MemSnapshot {
     files: BTreeMap<String, Vec<u8>>,
 }
 
+impl FromIterator<(String, Vec<u8>)> for MemSnapshot {
+    fn from_iter<I: IntoIterator<Item = (String, Vec<u8>)>>(files: I) -> Self {
+        Self { files: files.into_iter().collect() }
+    }
+}
+
 impl MemSnapshot {
+    /// The same, taken apart.
+    #[must_use]
+    pub fn into_files(self) -> BTreeMap<String, Vec<u8>> {
+        self.files
+    }
+
     /// The bytes of every file, by name.
     #[must_use]
     pub fn files(&self) -> &BTreeMap<String, Vec<u8>> {

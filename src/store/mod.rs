@@ -8,6 +8,8 @@
 
 mod file;
 mod mem;
+#[cfg(feature = "sim")]
+pub(crate) mod sim;
 
 use std::io;
 use std::path::PathBuf;
@@ -100,6 +102,16 @@ pub trait WalStore: Send + Sync + 'static {
     /// file, as on file systems that journal metadata in place.
     fn overwriting_is_cheaper(&self) -> bool {
         false
+    }
+
+    /// Fills `bytes` with random ones: a log's id, and the salt of each epoch, which tells frames
+    /// from those of another epoch. Only a store made for tests has a reason to give other bytes
+    /// than the system's generator, and it must never give the same ones twice.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn random(&self, bytes: &mut [u8]) -> io::Result<()> {
+        getrandom::fill(bytes).map_err(io::Error::other)
     }
 }
 
