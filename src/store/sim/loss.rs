@@ -9,6 +9,7 @@
 //! I2. State 0 keeps nothing that was not synced.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::disk::{Change, Disk, Id, Inode, Names};
 use super::profile::Rules;
@@ -28,6 +29,8 @@ struct Sector {
     newest: usize,
     /// Which write of its file came last.
     change: usize,
+    /// The bytes that were written, from the start of the sector.
+    written: Vec<Range<usize>>,
 }
 
 /// A file whose content or length is open.
@@ -73,7 +76,7 @@ impl File {
         }
         file.sectors.retain(|_, sector| sector.versions.len() > 1);
         if rules.garbage {
-            file.add_garbage(rng, rules.sector);
+            file.add_garbage(rng);
         }
         file
     }
@@ -85,23 +88,29 @@ impl File {
             let durable = &self.durable;
             let sector = self.sectors.entry(at).or_insert_with(|| {
                 let versions = vec![content(durable, at, size)];
-                Sector { versions, newest: 0, change }
+                Sector { versions, newest: 0, change, written: Vec::new() }
             });
+            sector.written.push(start.saturating_sub(at)..(end - at).min(size));
             sector.add(content(now, at, size), rules.torn_sectors, change);
         }
     }
 
-    /// Content that nobody wrote there: noise, and what is valid elsewhere.
-    fn add_garbage(&mut self, rng: &mut Rng, sector: usize) {
-        let elsewhere: Vec<_> =
-            self.sectors.values().map(|sector| sector.versions[sector.newest].clone()).collect();
+    /// Content that nobody wrote there, noise and what is valid elsewhere; where something was
+    /// written, and nowhere else.
+    fn add_garbage(&mut self, rng: &mut Rng) {
+        let newest = |sector: &Sector| sector.versions[sector.newest].clone();
+        let elsewhere: Vec<_> = self.sectors.values().map(newest).collect();
         for open in self.sectors.values_mut() {
-            let mut noise = vec![0; sector];
+            let mut noise = newest(open);
             rng.fill(&mut noise);
-            open.versions.push(noise.into());
-            let other = &elsewhere[rng.below(elsewhere.len())];
-            if !open.versions.contains(other) {
-                open.versions.push(other.clone());
+            for garbage in [noise, elsewhere[rng.below(elsewhere.len())].clone()] {
+                let mut version = newest(open);
+                for range in &open.written {
+                    version[range.clone()].copy_from_slice(&garbage[range.clone()]);
+                }
+                if !open.versions.contains(&version) {
+                    open.versions.push(version);
+                }
             }
         }
     }

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use self::disk::{Disk, Id, Landing};
 use self::loss::Outcomes;
 use self::profile::Rules;
-use self::rng::Rng;
+use self::rng::{Fingerprint, Rng};
 use super::MemSnapshot;
 use crate::sync::{Arc, Mutex};
 
@@ -287,6 +287,26 @@ impl SimStore {
         let named = |id: &&Id| state.disk.names.values().any(|named| named == *id);
         let open = state.handles.keys().filter(|id| !named(id)).count();
         open + state.leftovers
+    }
+
+    /// Bytes of all published files.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let state = self.0.lock();
+        state.disk.names.values().map(|id| state.disk.bytes(*id).len() as u64).sum()
+    }
+
+    /// A hash of the published files, their names and their bytes, as reading shows them: disks
+    /// that differ have different ones, with all but certainty.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let state = self.0.lock();
+        let mut fingerprint = Fingerprint::new();
+        for (name, id) in &state.disk.names {
+            fingerprint.add(name.as_bytes());
+            fingerprint.add(state.disk.bytes(*id));
+        }
+        fingerprint.finish()
     }
 
     /// The published files, as reading shows them.

@@ -39,3 +39,45 @@ impl Rng {
         Self(Self(self.0 ^ index.wrapping_mul(0xD129_42F0_2C5B_3A65)).next())
     }
 }
+
+/// A fast hash of bytes that nobody chose to collide: four lanes of multiply and fold.
+#[derive(Debug)]
+pub(super) struct Fingerprint([u64; 4]);
+
+impl Fingerprint {
+    pub(super) fn new() -> Self {
+        Self([
+            0x9E37_79B9_7F4A_7C15,
+            0xA076_1D64_78BD_642F,
+            0xE703_7ED1_A0B4_28DB,
+            0x8EBC_6AF0_9C88_C6E3,
+        ])
+    }
+
+    pub(super) fn add(&mut self, bytes: &[u8]) {
+        self.words([bytes.len() as u64; 4]);
+        let mut blocks = bytes.chunks_exact(32);
+        let word = |block: &[u8], at: usize| {
+            let word = block.get(at..at + 8).and_then(|word| word.try_into().ok());
+            u64::from_le_bytes(word.unwrap_or_default())
+        };
+        for block in &mut blocks {
+            self.words([word(block, 0), word(block, 8), word(block, 16), word(block, 24)]);
+        }
+        let mut last = [0; 32];
+        last[..blocks.remainder().len()].copy_from_slice(blocks.remainder());
+        self.words([word(&last, 0), word(&last, 8), word(&last, 16), word(&last, 24)]);
+    }
+
+    fn words(&mut self, words: [u64; 4]) {
+        for (lane, word) in self.0.iter_mut().zip(words) {
+            let product = u128::from(*lane ^ word) * 0xF39C_C060_5CED_C835;
+            let [low, high] = [product, product >> 64].map(|half| half & u128::from(u64::MAX));
+            *lane = u64::try_from(low ^ high).unwrap_or(0) ^ lane.rotate_left(23);
+        }
+    }
+
+    pub(super) fn finish(&self) -> u64 {
+        self.0.iter().fold(0, |hash, lane| Rng::new(hash ^ lane).next())
+    }
+}

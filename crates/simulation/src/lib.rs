@@ -1,0 +1,10 @@
+//! Crashes, faults and damage for cohort-wal on a simulated disk, and the oracles that judge
+//! them.
+
+#![allow(clippy::cast_possible_truncation, reason = "a 64-bit machine simulates")]
+
+pub mod enumerate;
+pub mod history;
+pub mod oracle;
+pub mod record;
+pub mod workload;

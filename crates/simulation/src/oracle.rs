@@ -1,0 +1,161 @@
+//! The oracles: what must hold after every crash, fault and damage. Every rig asks these.
+
+use std::fmt;
+
+use cohort_wal::sim::SimStore;
+use cohort_wal::{MemSnapshot, Wal, WalError, WalOptions, WalStore};
+
+use crate::history::{Found, History};
+use crate::record::identify;
+
+/// What an engine promises, one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Oracle {
+    /// Durability: what was acknowledged is there, byte for byte.
+    I1,
+    /// Order: the log is a prefix of what was appended, without gap, repetition or exchange.
+    I2,
+    /// Nothing invented: every record was appended in this history, and nothing that was cut
+    /// comes back.
+    I3,
+    /// Batches are there whole or not at all.
+    I4,
+    /// Recovery is idempotent: opened again, also after a crash in recovery, a log is the same.
+    I5,
+    /// A recovered log takes and keeps new records.
+    I6,
+    /// Damage below the watermark is reported, and what a crash alone does never is.
+    I7,
+    /// What is durable never goes back, and what a reader saw stays.
+    I8,
+    /// A refused open changes no byte.
+    I9,
+    /// After a failed sync nothing is acknowledged, and nobody waits for ever.
+    I10,
+    /// No file is left behind.
+    I11,
+    /// Recovery reads no more than there is, and takes no more memory than a record needs.
+    I12,
+}
+
+/// A promise that was broken, and how.
+#[derive(Debug, Clone)]
+pub struct Violation {
+    /// Which.
+    pub oracle: Oracle,
+    /// What was expected and what was there.
+    pub what: String,
+}
+
+impl Violation {
+    /// A broken promise.
+    pub fn new(oracle: Oracle, what: impl Into<String>) -> Self {
+        Self { oracle, what: what.into() }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.oracle, self.what)
+    }
+}
+
+/// What lies between a log and its recovery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Crash {
+    /// The process died: what was flushed survives.
+    Process,
+    /// The power went: what was durable survives.
+    Power,
+}
+
+/// All that a log holds.
+///
+/// # Errors
+/// [`Oracle::I3`] for a payload that nobody appended; [`Oracle::I7`] for a log that a crash alone
+/// made unreadable.
+pub fn read<S: WalStore>(wal: &Wal<S>) -> Result<Found, Violation> {
+    let unreadable = |error: WalError| Violation::new(Oracle::I7, format!("reading: {error}"));
+    let mut records = Vec::new();
+    let mut iter = wal.iter().map_err(unreadable)?;
+    while let Some(record) = iter.read_next() {
+        let record = record.map_err(unreadable)?;
+        let key = identify(record.data()).ok_or_else(|| {
+            let what = format!("the record at {} is not one that was appended", record.lsn());
+            Violation::new(Oracle::I3, what)
+        })?;
+        records.push((record.lsn().get(), key));
+    }
+    Ok(Found { records, end: wal.end_lsn().get(), durable: wal.durable_lsn().get() })
+}
+
+/// Opens a log after a crash and checks what it holds against its history, which then ends where
+/// the log does.
+///
+/// # Errors
+/// The first broken promise.
+pub fn recover<S: WalStore>(
+    store: S,
+    options: &WalOptions,
+    history: &mut History,
+    crash: Crash,
+) -> Result<Wal<S>, Violation> {
+    let wal = options.clone().open_store(store);
+    let wal = wal.map_err(|error| Violation::new(Oracle::I7, format!("opening: {error}")))?;
+    let found = read(&wal)?;
+    history.check(&found, crash)?;
+    history.settle(&found);
+    Ok(wal)
+}
+
+/// The same over a simulated disk, with what only such a disk shows: what recovery has read.
+///
+/// # Errors
+/// The first broken promise.
+pub fn recover_sim(
+    store: &SimStore,
+    options: &WalOptions,
+    history: &mut History,
+    crash: Crash,
+) -> Result<Wal<SimStore>, Violation> {
+    let wal = recover(store.clone(), options, history, crash)?;
+    let bytes = store.bytes();
+    // A look at each header, a scan, a copy of the tail, and the replay; and some slack for files
+    // that recovery has just removed.
+    let bound = 6 * bytes + (256 << 10);
+    if store.bytes_read() > bound {
+        let what = format!("{} bytes read of {bytes}", store.bytes_read());
+        return Err(Violation::new(Oracle::I12, what));
+    }
+    Ok(wal)
+}
+
+/// The files of a log that is open and was just recovered for the second time.
+///
+/// # Errors
+/// [`Oracle::I11`] when there are others than CONTROL and the live segments.
+pub fn no_orphans(store: &SimStore, wal: &Wal<SimStore>) -> Result<(), Violation> {
+    let names = store.list();
+    let names = names.map_err(|e| Violation::new(Oracle::I11, format!("listing: {e}")))?;
+    let expected = wal.recovery().segments + 1;
+    let leftovers = store.unpublished();
+    if names.len() as u64 != expected || leftovers != 0 {
+        let what = format!("{expected} files expected, {names:?} and {leftovers} without a name");
+        return Err(Violation::new(Oracle::I11, what));
+    }
+    Ok(())
+}
+
+/// A refused open has changed nothing.
+///
+/// # Errors
+/// [`Oracle::I9`] when it has.
+pub fn unchanged(before: &MemSnapshot, after: &MemSnapshot) -> Result<(), Violation> {
+    if before == after {
+        return Ok(());
+    }
+    let names = before.files().keys().chain(after.files().keys());
+    let changed = names.filter(|name| before.files().get(*name) != after.files().get(*name));
+    let what = format!("a refused open changed {:?}", changed.collect::<Vec<_>>());
+    Err(Violation::new(Oracle::I9, what))
+}

@@ -1,0 +1,253 @@
+//! Short workloads of one thread: every letter is an operation.
+
+use std::fmt;
+use std::str::FromStr;
+
+use cohort_wal::sim::{Profile, SimStore};
+use cohort_wal::{Lsn, Wal, WalOptions};
+
+use crate::history::{History, Promise};
+use crate::oracle::{Crash, Oracle, Violation, recover_sim};
+use crate::record::payload;
+
+/// An operation on a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// `s`: append 24 bytes.
+    Small,
+    /// `m`: append 700 bytes, more than a sector.
+    Medium,
+    /// `l`: append 5000 bytes, past the ring; two of them fill a segment.
+    Large,
+    /// `b`: append a batch of three records.
+    Batch,
+    /// `f`: flush.
+    Flush,
+    /// `y`: sync.
+    Sync,
+    /// `r`: rotate.
+    Rotate,
+    /// `c`: close and open again.
+    Close,
+    /// `k`: the process dies; open again.
+    Kill,
+    /// `p`: the power goes; open again.
+    Power,
+}
+
+impl Op {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Small,
+        Self::Medium,
+        Self::Large,
+        Self::Batch,
+        Self::Flush,
+        Self::Sync,
+        Self::Rotate,
+        Self::Close,
+        Self::Kill,
+        Self::Power,
+    ];
+
+    /// Its letter.
+    #[must_use]
+    pub fn letter(self) -> char {
+        match self {
+            Self::Small => 's',
+            Self::Medium => 'm',
+            Self::Large => 'l',
+            Self::Batch => 'b',
+            Self::Flush => 'f',
+            Self::Sync => 'y',
+            Self::Rotate => 'r',
+            Self::Close => 'c',
+            Self::Kill => 'k',
+            Self::Power => 'p',
+        }
+    }
+
+    /// The payload bytes of each record it appends.
+    fn records(self) -> &'static [usize] {
+        match self {
+            Self::Small => &[24],
+            Self::Medium => &[700],
+            Self::Large => &[5000],
+            Self::Batch => &[24, 400, 40],
+            _ => &[],
+        }
+    }
+}
+
+/// Operations in a row.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Workload(pub Vec<Op>);
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|op| write!(f, "{}", op.letter()))
+    }
+}
+
+impl FromStr for Workload {
+    type Err = String;
+
+    fn from_str(letters: &str) -> Result<Self, String> {
+        let op = |letter| Op::ALL.into_iter().find(|op| op.letter() == letter);
+        let ops = letters.chars().map(|c| op(c).ok_or_else(|| format!("no operation `{c}`")));
+        ops.collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl Workload {
+    /// All workloads of 1 to `longest` operations, the shortest first.
+    #[must_use]
+    pub fn all(longest: usize) -> Vec<Self> {
+        let mut all: Vec<Self> = Vec::new();
+        let mut last = vec![Self(Vec::new())];
+        for _ in 0..longest {
+            let longer = last.iter().flat_map(|workload| {
+                Op::ALL.into_iter().map(|op| Self(workload.0.iter().copied().chain([op]).collect()))
+            });
+            last = longer.collect();
+            all.extend_from_slice(&last);
+        }
+        all
+    }
+}
+
+/// The options of every simulated log: the smallest ring and segments there are.
+pub fn options() -> WalOptions {
+    WalOptions::new().ring_bytes(64 << 10).segment_bytes(16 << 10)
+}
+
+/// A log at work on a simulated disk, and its history.
+#[derive(Debug)]
+pub struct Run {
+    /// The disk as it is.
+    pub disk: SimStore,
+    /// What was done and promised.
+    pub history: History,
+    wal: Option<Wal<SimStore>>,
+}
+
+/// What a workload went through in one operation.
+#[derive(Debug)]
+pub struct Steps {
+    /// Disks as they were after each store call that changed something, with the history as it
+    /// was when the operation began, its attempt included.
+    pub during: Vec<SimStore>,
+    /// The history during the operation.
+    pub before: History,
+}
+
+impl Run {
+    /// Opens a new log.
+    ///
+    /// # Errors
+    /// [`Oracle::I6`] when that fails.
+    pub fn new(profile: Profile, seed: u64) -> Result<Self, Violation> {
+        let disk = SimStore::new(profile, seed);
+        let mut run = Self { disk, history: History::new(), wal: None };
+        run.open()?;
+        Ok(run)
+    }
+
+    fn open(&mut self) -> Result<(), Violation> {
+        let wal = options().open_store(self.disk.clone());
+        self.wal = Some(wal.map_err(|e| Violation::new(Oracle::I6, format!("opening: {e}")))?);
+        Ok(())
+    }
+
+    fn wal(&self) -> &Wal<SimStore> {
+        self.wal.as_ref().expect("a run is open between operations")
+    }
+
+    /// Does one operation, and if asked keeps the moments it went through.
+    ///
+    /// # Errors
+    /// What is wrong with what the operation returned, or with what a recovery found.
+    pub fn step(&mut self, op: Op, record: bool) -> Result<Vec<Steps>, Violation> {
+        let mut steps = Vec::new();
+        let failed = |error| Violation::new(Oracle::I6, format!("{op:?}: {error}"));
+        if record {
+            self.disk.record();
+        }
+        match op {
+            Op::Small | Op::Medium | Op::Large => {
+                let len = op.records()[0];
+                let unit = self.history.attempt(0, 1);
+                let before = self.history.clone();
+                let key = self.history.units()[unit].first;
+                let lsn = self.wal().append(&payload(key, len)).map_err(failed)?;
+                self.history.appended(unit, vec![lsn.get()]);
+                steps.push(Steps { during: self.moments(record), before });
+            }
+            Op::Batch => {
+                let unit = self.history.attempt(0, op.records().len());
+                let before = self.history.clone();
+                let first = self.history.units()[unit].first;
+                let records = (first..).zip(op.records()).map(|(key, len)| payload(key, *len));
+                let records: Vec<_> = records.collect();
+                let lsns = self.wal().append_batch(&records).map_err(failed)?;
+                self.history.appended(unit, lsns.into_iter().map(Lsn::get).collect());
+                steps.push(Steps { during: self.moments(record), before });
+            }
+            Op::Flush | Op::Sync | Op::Rotate => {
+                let before = self.history.clone();
+                let (result, promise) = match op {
+                    Op::Flush => (self.wal().flush(), Promise::Flushed),
+                    Op::Sync => (self.wal().sync(), Promise::Durable),
+                    _ => (self.wal().rotate(), Promise::Buffered),
+                };
+                result.map_err(failed)?;
+                self.history.promise_all(promise);
+                steps.push(Steps { during: self.moments(record), before });
+            }
+            Op::Close => {
+                let before = self.history.clone();
+                self.wal().close().map_err(failed)?;
+                self.history.promise_all(Promise::Durable);
+                steps.push(Steps { during: self.moments(record), before });
+                self.wal = None;
+                self.reopen(Crash::Power, record, &mut steps)?;
+            }
+            Op::Kill | Op::Power => {
+                let (disk, crash) = match op {
+                    Op::Kill => (self.disk.kill(), Crash::Process),
+                    _ => (self.disk.power_loss(), Crash::Power),
+                };
+                // The old handle dies on the old disk, which nobody sees any more.
+                self.wal = None;
+                self.disk = disk;
+                if record {
+                    self.disk.record();
+                }
+                self.reopen(crash, record, &mut steps)?;
+            }
+        }
+        Ok(steps)
+    }
+
+    fn reopen(
+        &mut self,
+        crash: Crash,
+        record: bool,
+        steps: &mut Vec<Steps>,
+    ) -> Result<(), Violation> {
+        let before = self.history.clone();
+        self.wal = Some(recover_sim(&self.disk, &options(), &mut self.history, crash)?);
+        steps.push(Steps { during: self.moments(record), before });
+        Ok(())
+    }
+
+    fn moments(&self, record: bool) -> Vec<SimStore> {
+        if record { self.disk.moments() } else { Vec::new() }
+    }
+
+    /// What the log says is durable now.
+    #[must_use]
+    pub fn durable(&self) -> u64 {
+        self.wal().durable_lsn().get()
+    }
+}
