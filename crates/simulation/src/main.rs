@@ -1,6 +1,7 @@
 //! Commands of the simulation; `docs/TESTING.md` says what each is for.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
+#![allow(clippy::print_stdout, reason = "results go to standard output")]
+#![allow(clippy::print_stderr, reason = "failures and progress go to standard error")]
 
 use std::process::ExitCode;
 use std::sync::Mutex;

@@ -159,6 +159,7 @@ impl Run {
         Ok(())
     }
 
+    #[expect(clippy::expect_used, reason = "a rig that goes wrong must stop")]
     fn wal(&self) -> &Wal<SimStore> {
         self.wal.as_ref().expect("a run is open between operations")
     }

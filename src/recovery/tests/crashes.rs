@@ -1,24 +1,38 @@
 //! Crashes at every call of recovery and of creation, several deep.
 
-use super::power::{Loss, PowerStore};
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::lsn::Lsn;
+use crate::sim::{Profile, SimCall, SimFault, SimFaultKind, SimStore};
+use crate::store::StoreFile;
 
-const LOSSES: [Loss; 4] = [Loss::Everything, Loss::Nothing, Loss::Tears, Loss::BytesOnly];
+const EIO: SimFaultKind = SimFaultKind::Error(std::io::ErrorKind::Other);
 
-/// Opens a store built from `files`, with the power going after `calls` calls. Returns the store
-/// and whether the log was opened.
-fn interrupted(files: &Files, calls: u64, once: bool, options: &WalOptions) -> (PowerStore, bool) {
-    let store = PowerStore::new(&files.0);
-    store.fail_after(calls, once);
-    let opened = open(&store, options).is_ok();
-    (store, opened)
+fn disk(files: &Files) -> SimStore {
+    let snapshot = files.0.clone().into_iter().collect();
+    SimStore::from_snapshot(snapshot, Profile::PosixMinimal, 1)
 }
 
-fn calls_of_an_open(files: &Files, options: &WalOptions) -> u64 {
-    let (store, opened) = interrupted(files, u64::MAX, false, options);
-    assert!(opened);
-    store.calls()
+fn files_of(disk: &SimStore) -> Files {
+    Files(disk.snapshot().into_files())
+}
+
+/// Every state that a crash at any call of an open can leave, each once.
+fn crashes(disk: &SimStore, options: &WalOptions) -> Vec<SimStore> {
+    disk.record();
+    drop(open(disk, options).unwrap());
+    let moments = disk.moments();
+    assert!(!moments.is_empty(), "an open changes something");
+    let mut seen = BTreeSet::new();
+    let states = moments.iter().flat_map(|moment| moment.power_losses(4096).chain([moment.kill()]));
+    states.filter(|state| seen.insert((state.fingerprint(), state.has_pending()))).collect()
+}
+
+fn calls_of_an_open(disk: &SimStore, options: &WalOptions) -> u64 {
+    let disk = disk.kill();
+    drop(open(&disk, options).unwrap());
+    SimCall::ALL.into_iter().map(|call| disk.calls(call)).sum()
 }
 
 /// A torn log with a dead segment, one below head, and bytes to carry.
@@ -33,54 +47,40 @@ fn worn() -> (Files, Vec<Vec<u8>>) {
     (files, (5..12).map(|n| vec![n; 8]).collect())
 }
 
-fn assert_whole(files: &Files, expected: &[Vec<u8>], context: &str) {
-    let (store, recovered) = files.open(&options()).unwrap_or_else(|e| panic!("{context}: {e}"));
-    assert_eq!(bodies(&store, &recovered), expected, "{context}");
+/// Opens a copy of a disk and reads what is there.
+fn kept(disk: &SimStore, context: &str) -> Vec<Vec<u8>> {
+    let disk = disk.kill();
+    let recovered = open(&disk, &options()).unwrap_or_else(|e| panic!("{context}: {e}"));
+    bodies(&disk, &recovered)
 }
 
-fn nested(files: &Files, expected: &[Vec<u8>], depth: usize, context: &str) {
-    assert_whole(files, expected, context);
+/// Crashes an open in every way, and the opens that follow, so many deep; counts the states.
+fn nested(disk: &SimStore, expected: &[Vec<u8>], depth: usize, context: &str) -> usize {
+    assert_eq!(kept(disk, context), expected, "{context}");
     if depth == 0 {
-        return;
+        return 1;
     }
-    for calls in 0..calls_of_an_open(files, &options()) {
-        let (store, opened) = interrupted(files, calls, false, &options());
-        assert!(!opened, "a call that failed went unnoticed: {context} {calls}");
-        let mut seen = Vec::new();
-        for loss in LOSSES {
-            let after = Files(store.after(loss));
-            if !seen.contains(&after) {
-                nested(&after, expected, depth - 1, &format!("{context} {calls} {loss:?}"));
-                seen.push(after);
-            }
-        }
-    }
+    let states = crashes(disk, &options());
+    let deeper = (0..)
+        .zip(&states)
+        .map(|(number, state)| nested(state, expected, depth - 1, &format!("{context} {number}")));
+    deeper.sum()
 }
 
 #[test]
 fn a_crash_at_any_call_of_recovery_two_deep_keeps_the_log() {
     let (files, expected) = worn();
-    nested(&files, &expected, 2, "");
+    let states = nested(&disk(&files), &expected, 2, "");
+    assert!(states > 100, "{states}");
 }
 
 #[test]
 fn a_crash_at_any_call_of_recovery_three_deep_keeps_the_log() {
-    // The third crash is drawn from a spread of calls; the first two are exhaustive above.
+    // The second crash is drawn from a spread of states; all pairs are tried above.
     let (files, expected) = worn();
-    let calls = calls_of_an_open(&files, &options());
-    for first in 0..calls {
-        let (store, _) = interrupted(&files, first, false, &options());
-        let once = Files(store.after(LOSSES[usize::try_from(first).unwrap() % 4]));
-        for second in 0..calls_of_an_open(&once, &options()) {
-            let (store, _) = interrupted(&once, second, false, &options());
-            let twice = Files(store.after(LOSSES[usize::try_from(second).unwrap() % 4]));
-            for third in (second % 3..calls_of_an_open(&twice, &options())).step_by(3) {
-                let (store, _) = interrupted(&twice, third, false, &options());
-                for loss in LOSSES {
-                    let context = format!("{first} {second} {third} {loss:?}");
-                    assert_whole(&Files(store.after(loss)), &expected, &context);
-                }
-            }
+    for (number, once) in crashes(&disk(&files), &options()).iter().enumerate() {
+        for twice in crashes(once, &options()).iter().skip(number % 5).step_by(5) {
+            nested(twice, &expected, 1, &format!("{number}"));
         }
     }
 }
@@ -91,7 +91,7 @@ fn a_crash_never_leaves_control_pointing_at_a_removed_segment() {
     let mut files = three_segments();
     files.control(Claim { head: 192, ..claim(2, 192) });
     let expected: Vec<_> = (8..12).map(|n| vec![n; 8]).collect();
-    nested(&files, &expected, 2, "");
+    nested(&disk(&files), &expected, 2, "");
 }
 
 #[test]
@@ -112,10 +112,10 @@ fn either_slot_may_be_lost_after_recovery() {
 #[test]
 fn what_recovery_showed_is_there_after_a_power_loss() {
     let (files, expected) = worn();
-    let (store, opened) = interrupted(&files, u64::MAX, false, &options());
-    assert!(opened);
-    for loss in LOSSES {
-        assert_whole(&Files(store.after(loss)), &expected, &format!("{loss:?}"));
+    let disk = disk(&files);
+    let _recovered = open(&disk, &options()).unwrap();
+    for (number, state) in disk.power_losses(4096).enumerate() {
+        assert_eq!(kept(&state, "after"), expected, "{number}");
     }
 }
 
@@ -123,18 +123,37 @@ fn what_recovery_showed_is_there_after_a_power_loss() {
 fn bytes_that_only_the_page_cache_holds_are_made_durable_before_they_are_shown() {
     // The last record is in the cache of a process that was killed, and nowhere else.
     let (files, expected) = worn();
-    let store = PowerStore::new(&files.0);
-    let segment = store.open(&name::segment(4)).unwrap();
+    let disk = disk(&files);
+    let segment = disk.open(&name::segment(4)).unwrap();
     let mut whole = Files::default();
     let header = SegmentHeader { epoch: 2, durable: 240, ..header(4, 240, 3) };
     let frames = [10, 11, 12].map(|n| record(&[n; 8], 240));
     let bytes = whole.segment(&header, &frames).seg(4).clone();
-    crate::store::StoreFile::write_at(&segment, 0, &bytes).unwrap();
-    let recovered = open(&store, &options()).unwrap();
-    let shown = bodies(&store, &recovered);
+    segment.write_at(0, &bytes).unwrap();
+    let recovered = open(&disk, &options()).unwrap();
+    let shown = bodies(&disk, &recovered);
     assert_eq!(shown.len(), expected.len() + 1);
-    for loss in LOSSES {
-        assert_whole(&Files(store.after(loss)), &shown, &format!("{loss:?}"));
+    for (number, state) in disk.power_losses(4096).enumerate() {
+        assert_eq!(kept(&state, "after"), shown, "{number}");
+    }
+}
+
+#[test]
+fn bytes_that_a_failed_sync_left_in_the_page_cache_are_made_durable_before_they_are_shown() {
+    // The pages are clean, so that no sync writes them, and the device never got them.
+    let (files, _) = worn();
+    let disk = disk(&files);
+    let segment = disk.open(&name::segment(4)).unwrap();
+    let header = SegmentHeader { epoch: 2, durable: 240, ..header(4, 240, 3) };
+    let frames = [10, 11, 12].map(|n| record(&[n; 8], 240));
+    segment.write_at(0, &encode(&header, &frames)).unwrap();
+    disk.inject(SimFault::new(SimFaultKind::Lose).on(SimCall::Sync));
+    segment.sync().unwrap();
+    let recovered = open(&disk, &options()).unwrap();
+    let shown = bodies(&disk, &recovered);
+    disk.evict();
+    for (number, state) in disk.power_losses(4096).enumerate() {
+        assert_eq!(kept(&state, "after"), shown, "{number}");
     }
 }
 
@@ -143,73 +162,74 @@ fn a_claim_that_only_the_page_cache_holds_is_made_durable_before_it_is_acted_on(
     let (mut files, expected) = worn();
     files.control(claim(3, 240));
     let moved = Slot { generation: 3, claim: Claim { head: 120, ..claim(3, 240) } };
-    let store = || {
-        let store = PowerStore::new(&files.0);
-        let control = store.open(name::CONTROL).unwrap();
-        crate::store::StoreFile::write_at(&control, 0, &moved.encode()).unwrap();
-        store
-    };
-    let whole = store();
-    open(&whole, &options()).map(drop).unwrap();
-    for calls in 0..=whole.calls() {
-        let store = store();
-        store.fail_after(calls, false);
-        drop(open(&store, &options()));
-        for loss in LOSSES {
-            let (store, recovered) = Files(store.after(loss)).open(&options()).unwrap();
-            let kept = bodies(&store, &recovered);
-            // The head may be the old one or the new one, and nothing above it is missing.
-            assert!(kept.ends_with(&expected), "{calls} {loss:?}");
-        }
+    let disk = disk(&files);
+    disk.open(name::CONTROL).unwrap().write_at(0, &moved.encode()).unwrap();
+    for (number, state) in crashes(&disk, &options()).iter().enumerate() {
+        // The head may be the old one or the new one, and nothing above it is missing.
+        assert!(kept(state, "after").ends_with(&expected), "{number}");
     }
 }
 
 #[test]
 fn an_error_at_any_call_of_recovery_keeps_the_log() {
     let (files, expected) = worn();
-    for calls in 0..calls_of_an_open(&files, &options()) {
-        let (store, opened) = interrupted(&files, calls, true, &options());
-        assert!(!opened, "{calls}");
-        assert_whole(&Files(store.cached()), &expected, &format!("{calls}"));
+    let whole = disk(&files);
+    for call in 0..calls_of_an_open(&whole, &options()) {
+        let disk = whole.kill();
+        disk.inject(SimFault::new(EIO).after(call));
+        let failed = open(&disk, &options()).err();
+        let struck = disk.injected();
+        // Giving the lock back is the last call of a handle, and is then done by closing it.
+        let unlock = struck.first().is_some_and(|(call, _)| *call == SimCall::Unlock);
+        assert!(failed.is_some() || struck.is_empty() || unlock, "{struck:?} went unnoticed");
+        assert_eq!(kept(&disk, "after"), expected, "{struck:?}");
         // The same process tries again on what its page cache shows.
-        let recovered = open(&store, &options()).unwrap();
-        assert_eq!(bodies(&store, &recovered), expected, "{calls}");
+        let recovered = open(&disk, &options()).unwrap();
+        assert_eq!(bodies(&disk, &recovered), expected, "{struck:?}");
     }
 }
 
 #[test]
 fn a_creation_that_was_interrupted_anywhere_is_completed_by_any_open() {
     let create = options().create_new(true).initial_lsn(Lsn::new(800));
-    let nothing = Files::default();
-    for calls in 0..calls_of_an_open(&nothing, &create) {
-        for once in [false, true] {
-            let (store, opened) = interrupted(&nothing, calls, once, &create);
-            assert!(!opened, "{calls}");
-            for loss in LOSSES {
-                let files = Files(store.after(loss));
-                if files.0.is_empty() {
-                    continue;
-                }
-                // The initial LSN is the one that CONTROL holds, not the second caller's.
-                let (_, recovered) = files.opened();
-                assert_eq!(recovered.end, 800, "{calls} {loss:?}");
-                let claim = recovered.control.claim();
-                assert_eq!((claim.head, claim.durable), (800, 800));
-                assert!(claim.newest_seq > 0 && recovered.report.last_record.is_none());
-            }
+    let new = SimStore::new(Profile::PosixMinimal, 1);
+    let mut completed = 0;
+    for (number, state) in crashes(&new, &create).iter().enumerate() {
+        let files = files_of(state);
+        if files.0.is_empty() {
+            continue;
         }
+        // The initial LSN is the one that CONTROL holds, not the second caller's.
+        let (_, recovered) = files.opened();
+        assert_eq!(recovered.end, 800, "{number}");
+        let claim = recovered.control.claim();
+        assert_eq!((claim.head, claim.durable), (800, 800));
+        assert!(claim.newest_seq > 0 && recovered.report.last_record.is_none());
+        completed += 1;
+    }
+    assert!(completed > 0);
+}
+
+#[test]
+fn a_creation_that_failed_anywhere_is_completed_by_the_next_open() {
+    let create = options().initial_lsn(Lsn::new(800));
+    let new = SimStore::new(Profile::PosixMinimal, 1);
+    for call in 0..calls_of_an_open(&new, &create) {
+        let disk = new.kill();
+        disk.inject(SimFault::new(EIO).after(call));
+        drop(open(&disk, &create));
+        let recovered = open(&disk, &create).unwrap_or_else(|e| panic!("{call}: {e}"));
+        assert_eq!(recovered.end, 800, "{call}");
     }
 }
 
 #[test]
 fn a_creation_that_was_interrupted_can_be_asked_for_again() {
     let create = options().create_new(true);
-    let nothing = Files::default();
+    let new = SimStore::new(Profile::PosixMinimal, 1);
     let mut completed = 0;
-    for calls in 0..calls_of_an_open(&nothing, &create) {
-        let (store, _) = interrupted(&nothing, calls, false, &create);
-        let files = Files(store.after(Loss::Nothing));
-        match files.open(&create) {
+    for state in crashes(&new, &create) {
+        match files_of(&state).open(&create) {
             Ok(_) => completed += 1,
             // CONTROL knows a segment: somebody may have been told that the log is open.
             Err(WalError::AlreadyExists { .. }) => assert!(completed > 0),

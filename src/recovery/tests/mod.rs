@@ -1,9 +1,9 @@
 //! Logs built byte by byte, then opened.
 
+#[cfg(feature = "sim")]
 mod crashes;
 mod ends;
 mod files;
-mod power;
 
 use std::collections::BTreeMap;
 

@@ -61,7 +61,9 @@ impl Profile {
     /// use cohort_wal::sim::Profile;
     ///
     /// assert_eq!(Profile::named("xfs"), Some(Profile::Xfs));
-    /// assert!(Profile::ALL.iter().all(|profile| Profile::named(profile.name()) == Some(*profile)));
+    /// for profile in Profile::ALL {
+    ///     assert_eq!(Profile::named(profile.name()), Some(profile));
+    /// }
     /// ```
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
