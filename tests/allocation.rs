@@ -10,35 +10,45 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use cohort_wal::{Wal, WalOptions};
+use cohort_wal::{MemStore, Wal, WalError, WalOptions};
 
 thread_local! {
     static CALLS: Cell<u64> = const { Cell::new(0) };
+    /// Blocks of at least so many bytes cannot be had on this thread.
+    static SCARCE: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
 struct Counting;
 
-fn count() {
+/// Counts a call; whether the block can be had.
+fn granted(size: usize) -> bool {
     CALLS.with(|calls| calls.set(calls.get() + 1));
+    size < SCARCE.with(Cell::get)
 }
 
 // SAFETY: every call goes to the system's allocator with the caller's own arguments. Counting
 // touches a thread-local that needs neither allocation nor destruction.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
+        if !granted(layout.size()) {
+            return std::ptr::null_mut();
+        }
         // SAFETY: the caller keeps `alloc`'s contract, which is the system's.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
+        if !granted(layout.size()) {
+            return std::ptr::null_mut();
+        }
         // SAFETY: the caller keeps `alloc_zeroed`'s contract, which is the system's.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
+        if !granted(size) {
+            return std::ptr::null_mut();
+        }
         // SAFETY: the block came from the system, and the caller keeps `realloc`'s contract.
         unsafe { System.realloc(block, layout, size) }
     }
@@ -63,6 +73,22 @@ fn allocations(work: impl FnOnce()) -> u64 {
 fn the_count_notices_a_single_allocation() {
     assert_eq!(allocations(|| drop(std::hint::black_box(Box::new(1)))), 1);
     assert_eq!(allocations(|| ()), 0);
+}
+
+#[test]
+fn an_open_that_has_no_memory_for_the_ring_touches_nothing() {
+    let store = MemStore::new();
+    let options = || WalOptions::new().ring_bytes(1 << 20);
+    let wal = options().open_store(store.clone()).unwrap();
+    wal.append_and_sync(b"kept").unwrap();
+    let crashed = MemStore::from_snapshot(store.snapshot());
+    let before = crashed.snapshot();
+    SCARCE.with(|scarce| scarce.set(1 << 20));
+    let refused = options().open_store(crashed.clone());
+    SCARCE.with(|scarce| scarce.set(usize::MAX));
+    assert!(matches!(refused, Err(WalError::OutOfMemory)), "{refused:?}");
+    assert!(crashed.snapshot() == before, "the log is as it was");
+    assert_eq!(options().open_store(crashed).unwrap().iter().unwrap().count(), 1);
 }
 
 #[test]

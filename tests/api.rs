@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod common;
+#[path = "common/faulty.rs"]
+mod faulty;
 #[path = "api/large.rs"]
 mod large;
 #[path = "api/opening.rs"]

@@ -16,6 +16,8 @@ mod faulty;
 mod calls;
 #[path = "failures/crowd.rs"]
 mod crowd;
+#[path = "failures/drops.rs"]
+mod drops;
 #[path = "failures/ledger.rs"]
 mod ledger;
 #[path = "failures/power.rs"]

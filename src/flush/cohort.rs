@@ -2,6 +2,7 @@
 
 use super::stage::Wrote;
 use super::{Backing, Engine, Intent};
+use crate::codec;
 use crate::commit::{Cohort, Outcome};
 use crate::error::WalError;
 use crate::ring::POISONED;
@@ -9,6 +10,8 @@ use crate::sync::Poll;
 
 impl<B: Backing> Cohort for Engine<B> {
     fn run(&self, target: u64) -> Outcome {
+        // Files of segments that are durable are closed in here, which is the store's code.
+        let _mark = codec::StageMark::new(self.identity());
         let poll = Poll::default();
         loop {
             let mut stage = self.stage.lock();

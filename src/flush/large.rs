@@ -69,22 +69,24 @@ impl<B: Backing> Engine<B> {
         let end = frozen + unit.len();
         unit.seal(self.seed, frozen, self.durable());
         // From here on the place is used up, whatever becomes of the write: part of the unit may
-        // be on disk, valid at this LSN.
+        // be on disk, valid at this LSN. Until all of it is, a pad is owed.
         pause.at = end;
+        stage.debt = Some(Debt { start: frozen, end });
         let written = self.in_stage("write", || {
             self.backing.write(&mut stage.backing, frozen, &[unit.bytes()], Intent::Flush)
         });
         match written {
             Ok(()) => {
+                stage.debt = None;
                 self.ring.set_written(end);
                 self.stats.flushes.add(1);
                 self.stats.appends.add(unit.records());
                 self.stats.bytes.add(unit.len());
                 self.stats.last_large.set(frozen + unit.last() + 1);
+                Ok(())
             }
-            Err(_) => stage.debt = Some(Debt { start: frozen, end }),
+            failed => failed,
         }
-        written
     }
 }
 

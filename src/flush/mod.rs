@@ -25,6 +25,8 @@ pub(crate) mod model;
 mod stage;
 mod storage;
 
+use std::any::Any;
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -87,11 +89,9 @@ pub(crate) trait Backing: Send + Sync + 'static {
     fn end(&self);
 }
 
-/// Sizes that the engine is built with, in bytes.
+/// What the engine is built with; sizes are in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    pub(crate) ring_bytes: usize,
-    pub(crate) slots: usize,
     pub(crate) max_unsynced: u64,
     pub(crate) gather: Gather,
 }
@@ -131,19 +131,18 @@ pub(crate) struct Engine<B: Backing> {
 }
 
 impl<B: Backing> Engine<B> {
-    /// An engine for a log whose bytes below `end` are durable and whose stage state is `stage`.
+    /// An engine for a log that goes on where its ring does, with everything below durable.
     pub(crate) fn new(
         backing: B,
         stage: B::Stage,
         seed: Seed,
-        end: u64,
+        ring: Ring,
         limits: Limits,
-    ) -> Result<Arc<Self>> {
-        let ring = Ring::new(limits.ring_bytes, limits.slots, end).ok_or(WalError::OutOfMemory)?;
+    ) -> Arc<Self> {
         let stats = Arc::new(Stats::new());
-        Ok(Arc::new_cyclic(|this| Self {
+        Arc::new_cyclic(|this| Self {
+            tracker: Tracker::new(ring.written(), limits.gather, Arc::clone(&stats)),
             ring,
-            tracker: Tracker::new(end, limits.gather, Arc::clone(&stats)),
             stage: Mutex::new(Stage { backing: stage, debt: None, closed: false }),
             backing,
             pause: Mutex::new(()),
@@ -153,7 +152,7 @@ impl<B: Backing> Engine<B> {
             background: Arc::new(Background::new()),
             this: this.clone(),
             stats,
-        }))
+        })
     }
 
     pub(crate) fn backing(&self) -> &B {
@@ -180,6 +179,10 @@ impl<B: Backing> Engine<B> {
             // `None` lasts from the raising of a flag to the store behind it.
             if let Some(end) = self.ring.end() {
                 return end.max(self.ring.written());
+            }
+            if self.backing.check().is_err() {
+                // Whoever raised it is not in this process, a fork, and nothing moves any more.
+                return self.ring.written();
             }
             poll.wait();
         }
@@ -212,7 +215,12 @@ impl<B: Backing> Engine<B> {
         if flags & CLOSED != 0 {
             return Err(WalError::Closed);
         }
-        if flags & POISONED != 0 { self.tracker.check() } else { Ok(()) }
+        if flags & POISONED == 0 {
+            return Ok(());
+        }
+        // A fork may have been made while somebody held the lock behind `tracker`.
+        self.backing.check()?;
+        self.tracker.check()
     }
 
     fn identity(&self) -> usize {
@@ -260,11 +268,12 @@ impl<B: Backing> Engine<B> {
     fn in_stage<T>(&self, operation: &'static str, call: impl FnOnce() -> Result<T>) -> Result<T> {
         let mark = codec::StageMark::new(self.identity());
         let result = catch_unwind(AssertUnwindSafe(call));
-        drop(mark);
-        let result = result.unwrap_or_else(|_| {
+        let result = result.unwrap_or_else(|payload| {
+            discard(payload);
             let source = std::io::Error::other("the store panicked");
             Err(WalError::io(operation, Path::new(""), source))
         });
+        drop(mark);
         match result {
             Err(harmless) if harmless.loses_nothing() => Err(harmless),
             Err(cause) => {
@@ -275,6 +284,15 @@ impl<B: Backing> Engine<B> {
             }
             ok => ok,
         }
+    }
+}
+
+/// Drops what a panic carried; that is the store's code too, and may panic again.
+fn discard(payload: Box<dyn Any + Send>) {
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+    if let Err(again) = dropped {
+        // Whatever this is, it is not touched any more.
+        let _leaked = ManuallyDrop::new(again);
     }
 }
 

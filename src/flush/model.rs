@@ -17,6 +17,7 @@ use crate::codec::with_unit;
 use crate::error::{Result, WalError};
 use crate::format::frame::{Kind, Seed, decode_header};
 use crate::options::Gather;
+use crate::ring::Ring;
 use crate::sync::{Arc, BookMutex};
 
 const SEED: Seed = Seed(0x5EED);
@@ -203,8 +204,9 @@ impl Model {
         let (fault, syncs) = (Fault::None, 0);
         let disk = Disk { files, fault, syncs, syncing: false, closed: false };
         let shared = Shared { disk: Arc::new(BookMutex::new(disk)), segment_bytes };
-        let limits = Limits { ring_bytes, slots, max_unsynced, gather };
-        let engine = Engine::new(shared.clone(), 0, SEED, 0, limits).expect("memory");
+        let limits = Limits { max_unsynced, gather };
+        let ring = Ring::new(ring_bytes, slots, 0).expect("memory");
+        let engine = Engine::new(shared.clone(), 0, SEED, ring, limits);
         Self { engine, shared }
     }
 

@@ -6,8 +6,9 @@
 //! one, so that a crash at any step leaves the old log whole.
 //!
 //! I1. Nothing is written before everything is decided, so an open that is refused changes
-//!     nothing. One that fails later, for lack of space say, may have written CONTROL's claim anew
-//!     and swept leftovers; it changes no other file and nothing that CONTROL says.
+//!     nothing. One that an error of the store ends later leaves what it had finished: leftovers
+//!     swept, CONTROL's claim written anew, perhaps the new segment. Each step leaves the log
+//!     whole.
 //! I2. What recovery shows is durable: bytes above the newest witnessed watermark are copied and
 //!     synced before the log is open, since a page cache may show bytes the disk never got.
 //! I3. An error of the store or the allocator is an error, never the end of the log.
@@ -89,6 +90,10 @@ fn recover<S: WalStore>(
     let demand = options.min_durable_lsn.map(Lsn::get);
     for _ in 0..ATTEMPTS {
         let plan = plan::plan(store, demand)?;
+        // Somebody may have finished the creation before we had the lock.
+        if !may_be_taken(&plan.survey.control.slot.claim, options) {
+            return Err(WalError::AlreadyExists { path: store.locate("") });
+        }
         let Some(locked) = file.take() else { break };
         match apply::apply(store, options, locked, &plan)? {
             apply::Outcome::Done(recovered) => return Ok(*recovered),
@@ -96,6 +101,13 @@ fn recover<S: WalStore>(
         }
     }
     Err(survey::damaged(store.locate(""), 0, "bytes keep changing between two reads"))
+}
+
+/// Whether the options allow to open a log with this claim. A creation that did not finish is
+/// nobody's log yet; who wants a new one completes it.
+fn may_be_taken(claim: &Claim, options: &WalOptions) -> bool {
+    let unfinished = claim.newest_seq == 0 && claim.durable == options.initial_lsn.get();
+    !options.create_new || unfinished
 }
 
 /// The CONTROL file, found or created, and locked.
@@ -118,11 +130,15 @@ fn lock<S: WalStore>(store: &S, options: &WalOptions) -> Result<Option<S::File>>
                 _ => continue,
             }
         }
-        let view = survey::read_control(store, &listing)?;
-        let claim = view.slot.claim;
-        // A creation that did not finish is nobody's log yet; who wants a new one completes it.
-        let unfinished = claim.newest_seq == 0 && claim.durable == options.initial_lsn.get();
-        if options.create_new && !unfinished {
+        let claim = match survey::read_control(store, &listing) {
+            Ok(view) => view.slot.claim,
+            Err(error) if error.is_corruption() => {
+                look_again(store, &listing)?;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        if !may_be_taken(&claim, options) {
             return Err(WalError::AlreadyExists { path: store.locate("") });
         }
         let file = match store.open(name::CONTROL) {
@@ -134,6 +150,18 @@ fn lock<S: WalStore>(store: &S, options: &WalOptions) -> Result<Option<S::File>>
         return Ok(Some(file));
     }
     Ok(None)
+}
+
+/// CONTROL looked damaged, which means nothing while another handle writes it: looks again with
+/// the lock in hand.
+fn look_again<S: WalStore>(store: &S, listing: &survey::Listing) -> Result<()> {
+    let path = store.locate(name::CONTROL);
+    let file = store.open(name::CONTROL).map_err(|e| WalError::io("open", &path, e))?;
+    control::lock(store, &file, &path)?;
+    let view = survey::read_control(store, listing);
+    // Explicitly, because a fork of this process would keep the lock.
+    store.unlock(&file).ok();
+    view.map(drop)
 }
 
 /// Begins a new log; `None` when another handle was faster.

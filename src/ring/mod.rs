@@ -86,6 +86,11 @@ impl Ring {
         })
     }
 
+    /// The same ring, unused as yet, for a log that goes on at `lsn`.
+    pub(crate) fn going_on_at(self, lsn: u64) -> Self {
+        Self { tail: Tail::new(lsn), written: CachePadded::new(AtomicU64::new(lsn)), ..self }
+    }
+
     /// The largest unit the ring takes, in encoded bytes.
     #[inline]
     pub(crate) fn max_unit(&self) -> u64 {

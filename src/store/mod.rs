@@ -3,8 +3,9 @@
 //! A store knows nothing of frames, and the engine knows nothing of directories. What the engine
 //! relies on is written at each method; a store that breaks it breaks the log's promises.
 //!
-//! Every method may block. None may call back into the log it serves. Errors are reported, never
-//! retried or hidden, except that a call interrupted by a signal is continued.
+//! Every method may block. None may call back into the log it serves, and neither may the `Drop`
+//! of a file. Errors are reported, never retried or hidden, except that a read or a write that a
+//! signal interrupts is continued.
 
 mod file;
 mod mem;

@@ -16,8 +16,9 @@ impl WalOptions {
     /// Opens the log in the directory `dir`, recovering it first.
     ///
     /// Blocks for the time it takes to read the last segment. Everything that is then in the log
-    /// is durable. An open that is refused leaves every byte as it was; one that fails later, for
-    /// lack of space say, may have written the same claim anew into CONTROL.
+    /// is durable. An open that is refused leaves every byte as it was. One that an error of the
+    /// store ends later, lack of space say, leaves the steps it had finished; each of them leaves
+    /// the log whole.
     ///
     /// # Errors
     /// [`WalError::Locked`] while another handle has it open; [`WalError::Corruption`] when
@@ -71,6 +72,9 @@ impl WalOptions {
     /// ```
     pub fn open_store<S: WalStore>(self, store: S) -> Result<Wal<S>> {
         self.validate()?;
+        // Memory first: an open that fails for want of it has touched nothing.
+        let slots = Ring::slots_for(cores(), self.ring_bytes);
+        let ring = Ring::new(self.ring_bytes, slots, 0).ok_or(WalError::OutOfMemory)?;
         let recovered = recovery::open(&store, &self)?;
         let store = Arc::new(store);
         let path = store.locate("");
@@ -83,14 +87,10 @@ impl WalOptions {
             recovered.end,
             &self,
         )?;
-        let limits = Limits {
-            ring_bytes: self.ring_bytes,
-            slots: Ring::slots_for(cores(), self.ring_bytes),
-            max_unsynced: self.max_unsynced(),
-            gather: self.gather,
-        };
+        let limits = Limits { max_unsynced: self.max_unsynced(), gather: self.gather };
         let seed = seed.ok_or_else(|| WalError::NotFound { path: path.clone() })?;
-        let engine = Engine::new(storage, stage, seed, recovered.end, limits)?;
+        let ring = ring.going_on_at(recovered.end);
+        let engine = Engine::new(storage, stage, seed, ring, limits);
         Ok(Wal {
             engine,
             report: recovered.report,

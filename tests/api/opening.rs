@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
-use cohort_wal::{Lsn, Wal, WalError, WalOptions};
+use cohort_wal::{Lsn, MemStore, StoreFile, Wal, WalError, WalOptions, WalStore};
 
 use crate::common::{deadline, deadline_of, directory, join_all, read_all, segment_names};
+use crate::faulty::{EIO, FaultyStore, Op};
 
 /// Opening fails, and every file is as it was.
 fn refused(options: WalOptions, dir: &Path) -> WalError {
@@ -169,6 +170,56 @@ fn of_many_that_create_a_log_at_once_one_wins_and_the_others_are_locked_out() {
             }
         }
     });
+}
+
+#[test]
+fn a_log_that_was_finished_before_the_lock_was_taken_is_not_new() {
+    let memory = MemStore::new();
+    // A creation that nobody finished.
+    let (store, script) = FaultyStore::over(memory.clone());
+    script.fail_once(Op::Publish, 1, EIO);
+    assert!(WalOptions::new().open_store(store).is_err());
+
+    // One who wants a new log looks at it; another one completes it, commits and closes; only then
+    // the first one has the lock.
+    let (store, script) = FaultyStore::over(memory.clone());
+    let (rival, once) = (memory.clone(), Mutex::new(true));
+    script.hook(move |op, _| {
+        if op == Op::Lock && std::mem::take(&mut *once.lock().unwrap()) {
+            let wal = WalOptions::new().open_store(rival.clone()).unwrap();
+            wal.append_and_sync(b"theirs").unwrap();
+            wal.close().unwrap();
+        }
+    });
+    let late = WalOptions::new().create_new(true).open_store(store);
+    assert!(matches!(late, Err(WalError::AlreadyExists { .. })), "{late:?}");
+    // It has given the lock back and changed nothing.
+    let theirs = WalOptions::new().create(false).open_store(memory.clone()).unwrap();
+    assert_eq!(read_all(&theirs), [b"theirs"]);
+    assert!(theirs.recovery().clean);
+}
+
+#[test]
+fn a_control_that_is_being_written_is_locked_and_not_damaged() {
+    let memory = MemStore::new();
+    let wal = WalOptions::new().open_store(memory.clone()).unwrap();
+    wal.append_and_sync(b"kept").unwrap();
+    let control = memory.open("CONTROL").unwrap();
+    let mut whole = vec![0; 8192];
+    assert_eq!(control.read_at(0, &mut whole).unwrap(), whole.len());
+    // What another process may see in the middle of two writes.
+    let torn: Vec<_> = whole.iter().map(|byte| byte ^ 1).collect();
+    control.write_at(20, &torn[20..40]).unwrap();
+    control.write_at(4096 + 20, &torn[4096 + 20..4096 + 40]).unwrap();
+    let second = WalOptions::new().open_store(memory.clone());
+    assert!(matches!(second, Err(WalError::Locked { .. })), "{second:?}");
+    // Without a writer it is what it looks like.
+    let dead = MemStore::from_snapshot(memory.snapshot());
+    let damaged = WalOptions::new().open_store(dead.clone());
+    assert!(damaged.is_err_and(|error| error.is_corruption()));
+    control.write_at(0, &whole).unwrap();
+    drop(wal);
+    assert_eq!(read_all(&WalOptions::new().open_store(memory).unwrap()), [b"kept"]);
 }
 
 #[test]

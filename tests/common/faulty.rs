@@ -37,6 +37,8 @@ pub(crate) enum Op {
     Release,
     Len,
     SetLen,
+    /// A handle is dropped. Only hooks see it: it is no call.
+    Drop,
 }
 
 impl Op {
@@ -59,6 +61,19 @@ pub(crate) enum Fault {
     Less,
     /// It panics and does nothing.
     Panic,
+    /// The same, with a payload that panics when it is dropped, and so on.
+    Bomb,
+}
+
+/// What a [`Fault::Bomb`] panics with.
+struct Bomb(u32);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if let Some(left) = self.0.checked_sub(1) {
+            resume_unwind(Box::new(Self(left)));
+        }
+    }
 }
 
 pub(crate) const EIO: Fault = Fault::Fail(ErrorKind::Other);
@@ -68,7 +83,7 @@ impl Fault {
     /// Whether a call can end this way.
     fn concerns(self, op: Op) -> bool {
         match self {
-            Self::Panic => true,
+            Self::Panic | Self::Bomb => true,
             Self::Less => op == Op::Read,
             Self::Fail(_) | Self::Short(_) | Self::Late(_) => !op.cannot_fail(),
         }
@@ -206,6 +221,7 @@ fn fail<T>(fault: Fault) -> io::Result<T> {
         Fault::Fail(kind) | Fault::Short(kind) | Fault::Late(kind) => Err(kind.into()),
         // Unlike `panic!` this prints nothing.
         Fault::Panic | Fault::Less => resume_unwind(Box::new("injected")),
+        Fault::Bomb => resume_unwind(Box::new(Bomb(3))),
     }
 }
 
@@ -217,6 +233,7 @@ pub(crate) struct FaultyStore<S> {
 }
 
 impl<S: WalStore> FaultyStore<S> {
+    /// A store whose calls the returned script can make fail.
     pub(crate) fn over(inner: S) -> (Self, Script) {
         let script = Script::default();
         (Self { inner, script: script.clone() }, script)
@@ -253,6 +270,15 @@ impl<F> FaultyFile<F> {
 
     fn pass<T>(&self, op: Op, work: impl FnOnce(&F) -> io::Result<T>) -> io::Result<T> {
         self.script.pass(op, &self.name(), || work(&self.inner))
+    }
+}
+
+impl<F> Drop for FaultyFile<F> {
+    fn drop(&mut self) {
+        let hook = self.script.state().hook.clone();
+        if let Some(hook) = hook {
+            hook(Op::Drop, &self.name());
+        }
     }
 }
 
