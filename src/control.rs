@@ -21,7 +21,7 @@ use crate::error::{Result, WalError};
 use crate::format::control::{CONTROL_BYTES, Claim, SLOT_OFFSETS, Slot, decode_slots};
 use crate::format::{BLOCK_BYTES, name, put};
 use crate::store::{StoreFile, WalStore};
-use crate::sync::Mutex;
+use crate::sync::{AtomicU64, Mutex, Ordering};
 
 /// The CONTROL file, locked.
 pub(crate) struct Control<S: WalStore> {
@@ -29,6 +29,8 @@ pub(crate) struct Control<S: WalStore> {
     slots: Mutex<Slots<S::File>>,
     /// The newest synced claim, readable while a slot is being written.
     claim: Mutex<Claim>,
+    /// The claim's head, which a fork may read whatever lock other threads held.
+    head: AtomicU64,
 }
 
 struct Slots<F> {
@@ -41,7 +43,7 @@ struct Slots<F> {
 
 impl<S: WalStore> fmt::Debug for Control<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Control").field("claim", &self.claim()).finish_non_exhaustive()
+        f.debug_struct("Control").field("head", &self.head()).finish_non_exhaustive()
     }
 }
 
@@ -49,7 +51,15 @@ impl<S: WalStore> Control<S> {
     /// Takes over a locked CONTROL file whose newest valid slot is `slot`, at index `newest`.
     pub(crate) fn adopt(file: S::File, path: PathBuf, newest: usize, slot: Slot) -> Self {
         let slots = Slots { file: Some(file), generation: slot.generation, newest };
-        Self { path, slots: Mutex::new(slots), claim: Mutex::new(slot.claim) }
+        let head = AtomicU64::new(slot.claim.head);
+        Self { path, slots: Mutex::new(slots), claim: Mutex::new(slot.claim), head }
+    }
+
+    /// The oldest LSN that is kept. Takes no lock.
+    pub(crate) fn head(&self) -> u64 {
+        // ORDERING: Relaxed; pairs with nothing: the value alone is asked for. The claim's mutex
+        // orders what depends on it.
+        self.head.load(Ordering::Relaxed)
     }
 
     /// The newest synced claim.
@@ -133,6 +143,8 @@ impl<S: WalStore> Control<S> {
         slots.generation = generation;
         slots.newest = older;
         *self.claim.lock() = claim;
+        // ORDERING: Relaxed; pairs with nothing, because who reads it asks for the value alone.
+        self.head.store(claim.head, Ordering::Relaxed);
         Ok(())
     }
 

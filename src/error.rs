@@ -5,6 +5,8 @@
 
 use std::fmt;
 use std::io;
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use crate::lsn::Lsn;
@@ -12,6 +14,16 @@ use crate::sync::Arc;
 
 /// `Result` with a [`WalError`].
 pub type Result<T, E = WalError> = std::result::Result<T, E>;
+
+/// Drops what a store made, an error or what a panic carried: that runs the store's code, which may
+/// panic (again).
+pub(crate) fn discard<T>(made: T) {
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(made)));
+    if let Err(again) = dropped {
+        // Whatever this is, it is not touched any more.
+        let _leaked = ManuallyDrop::new(again);
+    }
+}
 
 /// Why an operation on the log failed.
 #[derive(Debug, Clone)]

@@ -87,6 +87,12 @@ fn first_not_refused<S: WalStore>(wal: &Wal<S>, pending: bool) -> i32 {
     0
 }
 
+/// What is asked of a log without an error to answer with.
+fn values<S: WalStore>(wal: &Wal<S>) {
+    std::hint::black_box((wal.end_lsn(), wal.durable_lsn(), wal.head_lsn(), wal.last_lsn()));
+    std::hint::black_box((wal.is_empty(), wal.live_bytes(), wal.stats(), wal.recovery()));
+}
+
 fn id(number: u64) -> Id {
     Id { owner: 1, number }
 }
@@ -185,6 +191,35 @@ fn the_childs_copy_answers_although_other_threads_were_inside_the_log() {
     });
 }
 
+#[test]
+fn the_childs_copy_has_values_although_other_threads_were_asking_for_them() {
+    deadline_of(60, || {
+        let dir = tempfile::tempdir().unwrap();
+        let wal = Arc::new(options().open(dir.path()).unwrap());
+        wal.append_and_sync(&payload(id(0), 100)).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let askers = (0..3).map(|_| {
+            let (wal, stop) = (Arc::clone(&wal), Arc::clone(&stop));
+            thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    values(&wal);
+                    std::hint::black_box(wal.iter().is_ok());
+                }
+            })
+        });
+        let askers: Vec<_> = askers.collect();
+        for round in 0..200 {
+            let child = fork(|| {
+                values(&wal);
+                first_not_refused(&wal, false)
+            });
+            assert_eq!(wait(child), 0, "round {round}");
+        }
+        stop.store(true, Ordering::Relaxed);
+        join_all(askers);
+    });
+}
+
 /// A fork while another thread writes a large record around the ring, which holds up appends.
 #[test]
 fn the_childs_copy_refuses_appends_that_wait_for_a_thread_it_does_not_have() {
@@ -204,7 +239,7 @@ fn the_childs_copy_refuses_appends_that_wait_for_a_thread_it_does_not_have() {
         let large = thread::spawn(move || large.append(&payload(id(1), 9_000)));
         gate.wait_for_arrival();
         let child = fork(|| {
-            let _values = (wal.end_lsn(), wal.durable_lsn(), wal.head_lsn(), wal.stats());
+            values(&wal);
             match (first_not_refused(&wal, false), wal.append(b"child")) {
                 (0, Err(WalError::Forked)) => 0,
                 (0, _) => 50,

@@ -19,7 +19,7 @@
 mod gather;
 mod waiter;
 
-use crate::error::{Result, WalError};
+use crate::error::{Result, WalError, discard};
 use crate::options::Gather;
 use crate::stats::Stats;
 use crate::sync::{Arc, AtomicU64, CachePadded, Condvar, Deadline, Instant, Mutex, Ordering, now};
@@ -289,7 +289,8 @@ impl Tracker {
     pub(crate) fn poison(&self, cause: WalError, raise: impl FnOnce()) {
         let mut state = self.state.lock();
         if state.poison.is_some() {
-            return;
+            drop(state);
+            return discard(cause);
         }
         let poison = WalError::poisoned(cause);
         state.poison = Some(poison.clone());

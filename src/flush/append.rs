@@ -8,7 +8,7 @@ use crate::commit::Waiting;
 use crate::error::{Result, WalError};
 use crate::format::frame::Seed;
 use crate::ring::{PAUSED, Refusal, Reservation};
-use crate::sync::{MODEL, Poll};
+use crate::sync::{HELPERS, Poll};
 
 impl<B: Backing> Engine<B> {
     /// Appends a unit, and returns where it starts. Buffered: order only.
@@ -79,7 +79,7 @@ impl<B: Backing> Engine<B> {
     #[cold]
     fn make_room(&self, poll: &Poll) -> Result<()> {
         self.backing.check()?;
-        if !MODEL {
+        if HELPERS {
             self.want_background();
         }
         let mut stage = self.stage.lock();

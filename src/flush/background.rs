@@ -104,12 +104,15 @@ impl<B: Backing> Engine<B> {
         let covered = due.then(|| self.backing.snapshot(&mut stage.backing, durable));
         drop(stage);
         if let Some(covered) = covered {
-            self.tracker.wait(written, Waiting::Internal, self).ok()?;
+            let synced = self.tracker.wait(written, Waiting::Internal, self);
             // PERF: a flood that fills the page cache pays for every new page; one that reuses
             // the pages of what is durable does not (`cohort-wal bench --mode buffered`).
-            self.in_stage("release", || {
-                self.backing.release(&covered);
-                Ok(())
+            self.in_stage("release", move || {
+                if synced.is_ok() {
+                    self.backing.release(&covered);
+                }
+                drop(covered);
+                synced
             })
             .ok()?;
         }

@@ -5,6 +5,7 @@ use crate::codec;
 use crate::commit::Waiting;
 use crate::error::{Result, WalError};
 use crate::ring::CLOSED;
+use crate::sync::spawn;
 
 impl<B: Backing> Engine<B> {
     /// Stops appends, makes everything appended durable, seals the log, and ends all I/O. After a
@@ -15,8 +16,15 @@ impl<B: Backing> Engine<B> {
     }
 
     /// Closes as best it can, and ends all I/O whatever comes of it.
+    ///
+    /// A store that takes hold of its log from inside a stage may let go of the last handle there.
+    /// Then another thread closes, which waits for that stage.
     pub(crate) fn abandon_or_close(&self) {
-        self.close_or(true).ok();
+        if !codec::in_stage(self.identity()) {
+            self.close_or(true).ok();
+        } else if let Some(engine) = self.this.upgrade() {
+            spawn("cohort-wal-close", move || engine.abandon_or_close());
+        }
     }
 
     fn close_or(&self, give_up: bool) -> Result<()> {

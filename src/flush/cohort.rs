@@ -10,7 +10,7 @@ use crate::sync::Poll;
 
 impl<B: Backing> Cohort for Engine<B> {
     fn run(&self, target: u64) -> Outcome {
-        // Files of segments that are durable are closed in here, which is the store's code.
+        // Files are closed in here, which is the store's code.
         let _mark = codec::StageMark::new(self.identity());
         let poll = Poll::default();
         loop {
@@ -29,7 +29,7 @@ impl<B: Backing> Cohort for Engine<B> {
             drop(stage);
             let failure = wrote.err();
             if failure.as_ref().is_none_or(WalError::loses_nothing) && written > durable {
-                return self.sync_snapshot(&snapshot, written, failure);
+                return self.sync_snapshot(snapshot, written, failure);
             }
             return Outcome { durable, failure, written: durable };
         }
@@ -45,11 +45,16 @@ impl<B: Backing> Cohort for Engine<B> {
 impl<B: Backing> Engine<B> {
     fn sync_snapshot(
         &self,
-        snapshot: &B::Snapshot,
+        snapshot: B::Snapshot,
         written: u64,
         failure: Option<WalError>,
     ) -> Outcome {
-        match self.in_stage("sync", || self.backing.sync(snapshot, written)) {
+        let sync = || {
+            let synced = self.backing.sync(&snapshot, written);
+            drop(snapshot);
+            synced
+        };
+        match self.in_stage("sync", sync) {
             Ok(()) => Outcome { durable: written, failure, written: self.ring.written() },
             Err(error) => {
                 let durable = self.durable();

@@ -25,14 +25,12 @@ pub(crate) mod model;
 mod stage;
 mod storage;
 
-use std::any::Any;
-use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use crate::codec;
 use crate::commit::{Cohort, Tracker, Waiting};
-use crate::error::{Result, WalError};
+use crate::error::{Result, WalError, discard};
 use crate::format::frame::Seed;
 use crate::options::Gather;
 use crate::ring::{CLOSED, POISONED, Ring};
@@ -66,7 +64,7 @@ pub(crate) trait Backing: Send + Sync + 'static {
     fn is_fresh(&self, stage: &Self::Stage, at: u64) -> bool;
     /// Whether so many segments wait for a sync that no other may be begun before one. All below
     /// `durable` is durable.
-    fn is_crowded(&self, stage: &mut Self::Stage, durable: u64) -> bool;
+    fn is_crowded(&self, stage: &Self::Stage, durable: u64) -> bool;
     /// Begins a new segment at `at`. All below `durable` is durable.
     fn rotate(&self, stage: &mut Self::Stage, at: u64, durable: u64) -> Result<()>;
     /// Writes consecutive parts at `at`.
@@ -264,16 +262,16 @@ impl<B: Backing> Engine<B> {
     }
 
     /// Runs a store call as a stage: marks the thread, turns a panic into an error, and poisons
-    /// on every error but those that lose nothing.
+    /// on every error but those that lose nothing. The mark lasts until the error is disposed of:
+    /// what it carries is the store's, and so is the code that drops it.
     fn in_stage<T>(&self, operation: &'static str, call: impl FnOnce() -> Result<T>) -> Result<T> {
-        let mark = codec::StageMark::new(self.identity());
+        let _mark = codec::StageMark::new(self.identity());
         let result = catch_unwind(AssertUnwindSafe(call));
         let result = result.unwrap_or_else(|payload| {
             discard(payload);
             let source = std::io::Error::other("the store panicked");
             Err(WalError::io(operation, Path::new(""), source))
         });
-        drop(mark);
         match result {
             Err(harmless) if harmless.loses_nothing() => Err(harmless),
             Err(cause) => {
@@ -284,15 +282,6 @@ impl<B: Backing> Engine<B> {
             }
             ok => ok,
         }
-    }
-}
-
-/// Drops what a panic carried; that is the store's code too, and may panic again.
-fn discard(payload: Box<dyn Any + Send>) {
-    let dropped = catch_unwind(AssertUnwindSafe(|| drop(payload)));
-    if let Err(again) = dropped {
-        // Whatever this is, it is not touched any more.
-        let _leaked = ManuallyDrop::new(again);
     }
 }
 

@@ -77,7 +77,7 @@ impl Backing for Shared {
         self.disk.lock().files[*stage].base == at
     }
 
-    fn is_crowded(&self, _stage: &mut usize, _durable: u64) -> bool {
+    fn is_crowded(&self, _stage: &usize, _durable: u64) -> bool {
         false
     }
 

@@ -111,12 +111,7 @@ impl<B: Backing> Engine<B> {
         if self.backing.is_fresh(&stage.backing, at) {
             return Ok(true);
         }
-        let crowded = {
-            // It closes files, which is the store's code.
-            let _mark = codec::StageMark::new(self.identity());
-            self.backing.is_crowded(&mut stage.backing, durable)
-        };
-        if crowded {
+        if self.backing.is_crowded(&stage.backing, durable) {
             return Ok(false);
         }
         self.in_stage("rotate", || self.backing.rotate(&mut stage.backing, at, durable))?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{Backing, Intent};
 use crate::control::Control;
-use crate::error::{Result, WalError, is_full};
+use crate::error::{Result, WalError, discard, is_full};
 use crate::format::name;
 use crate::format::segment::{FIRST_FRAME, SegmentHeader};
 use crate::options::{Preallocate, WalOptions};
@@ -17,8 +17,9 @@ const ZERO_FILL_BYTES: u64 = 256 << 10;
 /// Writes of more than this overwrite nothing that a zero-fill would have prepared.
 const SMALL_WRITE_BYTES: u64 = 64 << 10;
 
-/// Segments that may wait for a sync at once, each with an open file.
-const MAX_UNSYNCED_SEGMENTS: usize = 64;
+/// Segments that may wait for a sync at once, each with an open file; as many again may wait for
+/// the next snapshot to close theirs.
+const MAX_UNSYNCED_SEGMENTS: usize = 32;
 
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
@@ -52,8 +53,11 @@ pub(crate) struct Writer<F> {
 impl<F> Writer<F> {
     /// A segment leaves when all its bytes are durable, that is by a sync that began after its
     /// last byte was written.
-    fn forget_synced(&mut self, durable: u64) {
-        self.unsynced.retain(|&(_, end)| end > durable);
+    ///
+    /// Its file goes with the snapshot, which is dropped when the stage is free again.
+    fn forget_synced(&mut self, durable: u64) -> Vec<OpenSegment<F>> {
+        let synced = self.unsynced.partition_point(|&(_, end)| end <= durable);
+        self.unsynced.drain(..synced).map(|(segment, _)| segment).collect()
     }
 }
 
@@ -61,6 +65,17 @@ impl<F> Writer<F> {
 pub(crate) struct Covered<F> {
     files: Vec<(PathBuf, Arc<F>)>,
     newest_seq: u64,
+    /// Files that need no sync any more.
+    synced: Vec<OpenSegment<F>>,
+}
+
+/// Closing a file is the store's code: it may call back, and it may panic. It loses nothing then,
+/// because what is closed is synced, or fails to be and is reported as that.
+impl<F> Drop for Covered<F> {
+    fn drop(&mut self) {
+        self.files.drain(..).for_each(discard);
+        self.synced.drain(..).for_each(discard);
+    }
 }
 
 impl<S: WalStore> Storage<S> {
@@ -163,9 +178,9 @@ impl<S: WalStore> Backing for Storage<S> {
         at == writer.active.header.base
     }
 
-    fn is_crowded(&self, writer: &mut Self::Stage, durable: u64) -> bool {
-        writer.forget_synced(durable);
-        writer.unsynced.len() >= MAX_UNSYNCED_SEGMENTS
+    fn is_crowded(&self, writer: &Self::Stage, durable: u64) -> bool {
+        let unsynced = writer.unsynced.iter().filter(|&&(_, end)| end > durable);
+        unsynced.count() >= MAX_UNSYNCED_SEGMENTS
     }
 
     fn rotate(&self, writer: &mut Self::Stage, at: u64, durable: u64) -> Result<()> {
@@ -219,12 +234,13 @@ impl<S: WalStore> Backing for Storage<S> {
     }
 
     fn snapshot(&self, writer: &mut Self::Stage, durable: u64) -> Self::Snapshot {
-        writer.forget_synced(durable);
+        let synced = writer.forget_synced(durable);
         let left = writer.unsynced.iter().map(|(segment, _)| segment);
         let files = left.chain([&writer.active]);
         Covered {
             files: files.map(|s| (s.path.clone(), Arc::clone(&s.file))).collect(),
             newest_seq: writer.active.header.seq,
+            synced,
         }
     }
 
@@ -254,7 +270,8 @@ impl<S: WalStore> Backing for Storage<S> {
     }
 
     fn seal(&self, end: u64) -> Result<()> {
-        // Nothing rotates any more, so the last segment is the newest there will be.
+        // A rotation that was under way when the log was closed may still add an empty segment.
+        // That is no segment anybody was promised, and recovery takes the log for clean with it.
         let newest_seq = self.live.lock().last().map_or(0, |segment| segment.seq);
         self.control.witness(|claim| {
             claim.newest_seq = newest_seq;

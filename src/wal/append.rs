@@ -20,7 +20,8 @@ impl<S: WalStore> Wal<S> {
     ///
     /// # Errors
     /// [`WalError::RecordTooLarge`]; [`WalError::StorageFull`] with a full ring on a full disk,
-    /// after which the record is not in the log; [`WalError::Poisoned`]; [`WalError::Closed`];
+    /// after which the record is not in the log, unless the process dies before the log has written
+    /// again (a large one only); [`WalError::Poisoned`]; [`WalError::Closed`];
     /// [`WalError::OutOfMemory`].
     ///
     /// # Examples

@@ -96,7 +96,7 @@ impl<S: WalStore> Wal<S> {
     /// The oldest LSN that is kept.
     #[must_use]
     pub fn head_lsn(&self) -> Lsn {
-        Lsn::new(self.engine.backing().control().claim().head)
+        Lsn::new(self.engine.backing().control().head())
     }
 
     /// Exclusive end of everything appended so far: where the next record will start.

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::panic::resume_unwind;
@@ -37,7 +38,8 @@ pub(crate) enum Op {
     Release,
     Len,
     SetLen,
-    /// A handle is dropped. Only hooks see it: it is no call.
+    /// A handle is dropped, or an error: then its name is `error`. Only hooks see it: it is no
+    /// call.
     Drop,
 }
 
@@ -63,6 +65,8 @@ pub(crate) enum Fault {
     Panic,
     /// The same, with a payload that panics when it is dropped, and so on.
     Bomb,
+    /// It fails and does nothing, and hooks see the error being dropped.
+    Watched,
 }
 
 /// What a [`Fault::Bomb`] panics with.
@@ -85,7 +89,7 @@ impl Fault {
         match self {
             Self::Panic | Self::Bomb => true,
             Self::Less => op == Op::Read,
-            Self::Fail(_) | Self::Short(_) | Self::Late(_) => !op.cannot_fail(),
+            Self::Fail(_) | Self::Short(_) | Self::Late(_) | Self::Watched => !op.cannot_fail(),
         }
     }
 }
@@ -197,7 +201,27 @@ impl Script {
 
     /// A call that does `work` unless it fails.
     fn pass<T>(&self, op: Op, name: &str, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        settle(self.call(op, name), work)
+        self.settle(self.call(op, name), work)
+    }
+
+    fn settle<T>(
+        &self,
+        fault: Option<Fault>,
+        work: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
+        match fault {
+            None | Some(Fault::Less) => work(),
+            Some(Fault::Late(kind)) => work().and_then(|_| Err(kind.into())),
+            Some(Fault::Watched) => Err(io::Error::other(Watched(self.clone()))),
+            Some(fault) => fail(fault),
+        }
+    }
+
+    fn dropped(&self, name: &str) {
+        let hook = self.state().hook.clone();
+        if let Some(hook) = hook {
+            hook(Op::Drop, name);
+        }
     }
 
     /// A call that cannot fail.
@@ -208,19 +232,34 @@ impl Script {
     }
 }
 
-fn settle<T>(fault: Option<Fault>, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    match fault {
-        None | Some(Fault::Less) => work(),
-        Some(Fault::Late(kind)) => work().and_then(|_| Err(kind.into())),
-        Some(fault) => fail(fault),
+/// What a [`Fault::Watched`] fails with.
+struct Watched(Script);
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.0.dropped("error");
     }
 }
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("watched")
+    }
+}
+
+impl fmt::Display for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("injected, and watched")
+    }
+}
+
+impl Error for Watched {}
 
 fn fail<T>(fault: Fault) -> io::Result<T> {
     match fault {
         Fault::Fail(kind) | Fault::Short(kind) | Fault::Late(kind) => Err(kind.into()),
         // Unlike `panic!` this prints nothing.
-        Fault::Panic | Fault::Less => resume_unwind(Box::new("injected")),
+        Fault::Panic | Fault::Less | Fault::Watched => resume_unwind(Box::new("injected")),
         Fault::Bomb => resume_unwind(Box::new(Bomb(3))),
     }
 }
@@ -275,10 +314,7 @@ impl<F> FaultyFile<F> {
 
 impl<F> Drop for FaultyFile<F> {
     fn drop(&mut self) {
-        let hook = self.script.state().hook.clone();
-        if let Some(hook) = hook {
-            hook(Op::Drop, &self.name());
-        }
+        self.script.dropped(&self.name());
     }
 }
 
@@ -353,7 +389,7 @@ impl<F: StoreFile> StoreFile for FaultyFile<F> {
                 self.inner.write_at(offset, &bytes[..bytes.len() / 2])?;
                 fail(fault)
             }
-            fault => settle(fault, || self.inner.write_at(offset, bytes)),
+            fault => self.script.settle(fault, || self.inner.write_at(offset, bytes)),
         }
     }
 
@@ -365,7 +401,7 @@ impl<F: StoreFile> StoreFile for FaultyFile<F> {
                 self.inner.read_at(offset, &mut bytes[..half])?;
                 fail(fault)
             }
-            fault => settle(fault, || self.inner.read_at(offset, bytes)),
+            fault => self.script.settle(fault, || self.inner.read_at(offset, bytes)),
         }
     }
 

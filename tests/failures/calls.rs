@@ -266,7 +266,7 @@ fn start(fault: Fault, how: How) -> u64 {
         Fault::Short(ErrorKind::StorageFull) => 24,
         Fault::Short(_) => 12,
         Fault::Late(_) => 18,
-        Fault::Panic | Fault::Bomb => 30,
+        Fault::Panic | Fault::Bomb | Fault::Watched => 30,
         Fault::Less => 36,
     };
     first + if how == How::ForEver { 3 } else { 0 }

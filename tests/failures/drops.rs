@@ -1,13 +1,14 @@
 //! What is dropped while the log works is the store's code as well.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Mutex, OnceLock, Weak, mpsc};
+use std::thread;
 
-use cohort_wal::{MemStore, Result, Wal, WalError};
+use cohort_wal::{MemStore, Result, Wal, WalError, WalOptions};
 
 use super::ledger::options;
-use crate::common::{deadline, read_all};
-use crate::faulty::{Fault, FaultyStore, Op, Script};
+use crate::common::{deadline, deadline_of, read_all};
+use crate::faulty::{EIO, Fault, FaultyStore, Gate, Op, Script};
 
 type Log = Wal<FaultyStore<MemStore>>;
 
@@ -73,5 +74,118 @@ fn a_file_that_calls_back_while_it_is_dropped_is_refused_and_hangs_nobody() {
         let refused = |error: &Option<WalError>| matches!(error, Some(WalError::Reentrant));
         assert!(seen.iter().all(refused), "{seen:?}");
         assert_eq!(read_all(&options().open_store(memory).unwrap()).len(), 12);
+    });
+}
+
+/// The background writer is woken by a full ring, and closes what a sync of its own has covered.
+#[test]
+fn a_file_that_the_background_writer_drops_may_call_back_and_panic() {
+    for panics in [false, true] {
+        deadline_of(30, move || {
+            let memory = MemStore::new();
+            let (store, script) = FaultyStore::over(memory.clone());
+            let options = WalOptions::new().segment_bytes(256 << 10).max_unsynced_bytes(1 << 20);
+            let wal = Arc::new(options.ring_bytes(1 << 20).open_store(store).unwrap());
+            let known = Arc::downgrade(&wal);
+            let seen: Arc<Mutex<Vec<Option<WalError>>>> = Arc::default();
+            let into = Arc::clone(&seen);
+            script.hook(move |op, _| {
+                let writer = thread::current().name() == Some("cohort-wal-writer");
+                let (Op::Drop, true, Some(wal)) = (op, writer, known.upgrade()) else { return };
+                let calls = [wal.append(b"x").err(), wal.flush().err(), wal.sync().err()];
+                into.lock().unwrap().extend(calls);
+                if panics {
+                    resume_unwind(Box::new("injected"));
+                }
+            });
+            while seen.lock().unwrap().len() < 12 {
+                wal.append(&[7; 1_000]).unwrap();
+            }
+            wal.close().unwrap();
+            let seen = seen.lock().unwrap();
+            let refused = |error: &Option<WalError>| matches!(error, Some(WalError::Reentrant));
+            assert!(seen.iter().all(refused), "{seen:?}");
+            assert!(read_all(&self::options().open_store(memory).unwrap()).len() > 1_000);
+        });
+    }
+}
+
+/// The second failure of a log is dropped, and with it what the store put into it.
+#[test]
+fn an_error_that_closes_the_log_while_it_is_dropped_hangs_nobody() {
+    deadline(|| {
+        let (memory, script, wal) = log();
+        wal.append_and_sync(b"before").unwrap();
+        let known = Arc::downgrade(&wal);
+        let gates: [Arc<Gate>; 2] = Default::default();
+        let [in_sync, in_write] = gates.clone();
+        let closed: Arc<Mutex<Option<Result<()>>>> = Arc::default();
+        let into = Arc::clone(&closed);
+        script.hook(move |op, name| match (op, name, thread::current().name()) {
+            (Op::Sync, _, Some("first")) => in_sync.pass(),
+            (Op::Write, _, Some("second")) => in_write.pass(),
+            (Op::Drop, "error", _) => {
+                *into.lock().unwrap() = known.upgrade().map(|wal| wal.close())
+            }
+            _ => {}
+        });
+        let start = |name: &str, work: fn(&Log) -> Result<()>| {
+            let wal = Arc::clone(&wal);
+            thread::Builder::new().name(name.into()).spawn(move || work(&wal)).unwrap()
+        };
+        let [in_sync, in_write] = gates;
+        script.fail_once(Op::Sync, 0, EIO);
+        let first = start("first", |wal| wal.append_and_sync(b"one").map(drop));
+        in_sync.wait_for_arrival();
+        script.fail_once(Op::Write, 0, Fault::Watched);
+        let second = start("second", |wal| wal.append(b"two").and_then(|_| wal.flush()));
+        in_write.wait_for_arrival();
+        in_sync.open();
+        assert!(first.join().unwrap().is_err_and(|error| error.is_poisoned()));
+        in_write.open();
+        assert!(second.join().unwrap().is_err_and(|error| error.is_poisoned()));
+        assert!(matches!(*closed.lock().unwrap(), Some(Err(WalError::Reentrant))));
+        drop(wal);
+        assert_eq!(read_all(&options().open_store(memory).unwrap())[0], b"before");
+    });
+}
+
+/// A store that knows its log weakly may be the last to let go of it, in a stage.
+#[test]
+fn the_last_handle_dropped_inside_a_stage_closes_the_log_all_the_same() {
+    deadline_of(30, || {
+        let memory = MemStore::new();
+        let (store, script) = FaultyStore::over(memory.clone());
+        let wal = Arc::new(WalOptions::new().ring_bytes(1 << 20).open_store(store).unwrap());
+        let known = Mutex::new(Some(Arc::downgrade(&wal)));
+        let (tell, held) = mpsc::channel();
+        script.hook(move |op, _| {
+            let writer = thread::current().name() == Some("cohort-wal-writer");
+            let known = if op == Op::Write && writer { known.lock().unwrap().take() } else { None };
+            if let Some(wal) = known.and_then(|wal| wal.upgrade()) {
+                tell.send(()).unwrap();
+                while Arc::strong_count(&wal) > 1 {
+                    thread::yield_now();
+                }
+            }
+        });
+        let mut appended = 0;
+        while held.try_recv().is_err() {
+            wal.append(&[7; 1_000]).unwrap();
+            appended += 1;
+        }
+        for _ in 0..100 {
+            wal.append(&[8; 1_000]).unwrap();
+            appended += 1;
+        }
+        drop(wal);
+        let again = loop {
+            match options().open_store(memory.clone()) {
+                Err(WalError::Locked { .. }) => thread::yield_now(),
+                opened => break opened.unwrap(),
+            }
+        };
+        assert!(again.recovery().clean);
+        assert_eq!(read_all(&again).len(), appended);
     });
 }
