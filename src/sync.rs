@@ -1,21 +1,33 @@
-//! Concurrency primitives: the only file that knows loom, parking_lot, crossbeam, std's atomics
-//! and the clock.
+//! Concurrency primitives: the only file that knows loom, shuttle, parking_lot, crossbeam, std's
+//! atomics and the clock.
 //!
 //! The mutex API is parking_lot's: guards borrow the mutex and there is no lock poisoning. Under
 //! `--cfg loom` with the feature `loom` the same names stand for loom's types, so that the models
-//! in `loom-tests/` run the production code.
+//! in `loom-tests/` run the production code; under `--cfg shuttle` with the feature `shuttle` for
+//! shuttle's, so that `shuttle-tests/` runs whole logs under schedules that can be repeated.
 
 pub(crate) use crossbeam_utils::CachePadded;
 pub(crate) use std::sync::{Arc, Weak};
-pub(crate) use std::time::Instant;
+
+#[cfg(all(loom, feature = "loom"))]
+use loom as checker;
+#[cfg(all(shuttle, feature = "shuttle"))]
+use shuttle as checker;
 
 pub(crate) use imp::{
-    AccessLog, AtomicU32, AtomicU64, Condvar, Deadline, Mutex, MutexGuard, Ordering, Poll, Probe,
+    AtomicU32, AtomicU64, Condvar, Deadline, Mutex, MutexGuard, Ordering, Poll, sleep, spawn,
     thread_local,
 };
+pub(crate) use observed::{AccessLog, Probe};
+pub(crate) use time::{Instant, now};
 
-/// True in builds that a model checker runs: everything random or timed is fixed there.
-pub(crate) const MODEL: bool = cfg!(all(loom, feature = "loom"));
+/// True in builds that a model checker runs: everything random or timed is decided by the checker
+/// there, and loops that only save a wait are short.
+pub(crate) const MODEL: bool =
+    cfg!(any(all(loom, feature = "loom"), all(shuttle, feature = "shuttle")));
+
+/// Whether logs start helper threads of their own. A model is small, and has the threads it says.
+pub(crate) const HELPERS: bool = cfg!(not(all(loom, feature = "loom")));
 
 /// A statistic: no ordering, no part in any protocol, unknown to loom.
 #[derive(Debug, Default)]
@@ -68,42 +80,36 @@ impl<T> BookMutex<T> {
 pub(crate) fn pause_in_io() {
     #[cfg(all(loom, feature = "loom"))]
     loom::thread::yield_now();
+    // A scheduler with priorities makes others run first at a yield, and nothing of a sleep; an
+    // I/O is sometimes the one and sometimes the other.
+    #[cfg(all(shuttle, feature = "shuttle"))]
+    match time::draw(2) {
+        0 => shuttle::thread::yield_now(),
+        _ => shuttle::thread::sleep(std::time::Duration::ZERO),
+    }
 }
 
 /// An I/O that takes its time.
 #[cfg(feature = "sim")]
 pub(crate) fn slow_io() {
     if MODEL {
-        pause_in_io();
+        (0..8).for_each(|_| pause_in_io());
     } else {
         sleep(std::time::Duration::from_micros(200));
     }
 }
 
-/// Starts a thread that nobody joins; false when the system has none.
-pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> bool {
-    std::thread::Builder::new().name(name.to_owned()).spawn(work).is_ok()
-}
-
 /// How many threads the machine runs at once. The system is asked once: on Linux the answer
-/// takes a dozen system calls.
+/// takes a dozen system calls. A model does not depend on the machine that runs it.
 pub(crate) fn cores() -> usize {
     static CORES: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
+    if MODEL {
+        return 4;
+    }
     *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// Sleeps; for helpers of the log alone.
-pub(crate) fn sleep(duration: std::time::Duration) {
-    std::thread::sleep(duration);
-}
-
-/// Reads the clock.
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
-pub(crate) fn now() -> Instant {
-    Instant::now()
-}
-
-#[cfg(not(all(loom, feature = "loom")))]
+#[cfg(not(any(all(loom, feature = "loom"), all(shuttle, feature = "shuttle"))))]
 mod imp {
     use std::time::Duration;
 
@@ -112,6 +118,16 @@ mod imp {
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
     pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
     pub(crate) use std::thread_local;
+
+    /// Starts a thread that nobody joins; false when the system has none.
+    pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> bool {
+        std::thread::Builder::new().name(name.to_owned()).spawn(work).is_ok()
+    }
+
+    /// Sleeps; for helpers of the log alone.
+    pub(crate) fn sleep(duration: Duration) {
+        std::thread::sleep(duration);
+    }
 
     /// Waiting for a frontier that moves without waking anybody: spin, yield, then short sleeps.
     /// Hold no lock while waiting.
@@ -144,59 +160,40 @@ mod imp {
             self.0.saturating_duration_since(super::now())
         }
     }
-
-    /// Marks an access for loom's search; nothing in production. See the other one.
-    #[derive(Debug)]
-    pub(crate) struct Probe;
-
-    impl Probe {
-        pub(crate) fn new() -> Self {
-            Self
-        }
-
-        #[inline]
-        pub(crate) fn touch(&self) {}
-    }
-
-    /// Records accesses to shared bytes for loom; nothing in production.
-    #[derive(Debug)]
-    pub(crate) struct AccessLog;
-
-    impl AccessLog {
-        pub(crate) fn new(_words: usize) -> Self {
-            Self
-        }
-
-        #[inline]
-        pub(crate) fn write(&self, _words: std::ops::Range<usize>) {}
-
-        #[inline]
-        pub(crate) fn read(&self, _words: std::ops::Range<usize>) {}
-    }
 }
 
-#[cfg(all(loom, feature = "loom"))]
+#[cfg(any(all(loom, feature = "loom"), all(shuttle, feature = "shuttle")))]
+#[expect(clippy::expect_used, reason = "a guard is taken only while its condvar waits")]
 mod imp {
     use std::ops::{Deref, DerefMut};
     use std::time::Duration;
 
-    use loom::cell::UnsafeCell;
+    use super::checker;
 
-    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-    pub(crate) use loom::thread_local;
+    pub(crate) use super::checker::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    pub(crate) use super::checker::thread_local;
+
+    pub(crate) fn spawn(_name: &str, work: impl FnOnce() + Send + 'static) -> bool {
+        drop(checker::thread::spawn(work));
+        true
+    }
+
+    pub(crate) fn sleep(_duration: Duration) {
+        checker::thread::yield_now();
+    }
 
     #[derive(Debug)]
-    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+    pub(crate) struct Mutex<T>(checker::sync::Mutex<T>);
 
     #[derive(Debug)]
     pub(crate) struct MutexGuard<'a, T> {
-        inner: Option<loom::sync::MutexGuard<'a, T>>,
+        inner: Option<checker::sync::MutexGuard<'a, T>>,
         mutex: &'a Mutex<T>,
     }
 
     impl<T> Mutex<T> {
         pub(crate) fn new(value: T) -> Self {
-            Self(loom::sync::Mutex::new(value))
+            Self(checker::sync::Mutex::new(value))
         }
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
@@ -219,11 +216,11 @@ mod imp {
     }
 
     #[derive(Debug)]
-    pub(crate) struct Condvar(loom::sync::Condvar);
+    pub(crate) struct Condvar(checker::sync::Condvar);
 
     impl Condvar {
         pub(crate) fn new() -> Self {
-            Self(loom::sync::Condvar::new())
+            Self(checker::sync::Condvar::new())
         }
 
         pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
@@ -232,11 +229,11 @@ mod imp {
             guard.inner = Some(inner);
         }
 
-        /// Loom has no time: others run, and the wait is over.
+        /// A checker has no time: others run, and the wait is over.
         pub(crate) fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, _timeout: Duration) {
             let mutex = guard.mutex;
             guard.inner = None;
-            loom::thread::yield_now();
+            checker::thread::yield_now();
             *guard = mutex.lock();
         }
 
@@ -246,13 +243,109 @@ mod imp {
     }
 
     #[derive(Debug, Default)]
-    pub(crate) struct Poll;
+    pub(crate) struct Poll(());
 
     impl Poll {
         pub(crate) fn wait(&self) {
-            loom::thread::yield_now();
+            checker::thread::yield_now();
         }
     }
+
+    /// A checker has no time: a deadline passes when it has been looked at a few times.
+    #[derive(Debug)]
+    pub(crate) struct Deadline(u32);
+
+    impl Deadline {
+        pub(crate) fn after(_wait: Duration) -> Self {
+            Self(1 + super::time::draw(8))
+        }
+
+        pub(crate) fn left(&mut self) -> Duration {
+            self.0 = self.0.saturating_sub(1);
+            Duration::from_secs(u64::from(self.0))
+        }
+    }
+}
+
+#[cfg(not(all(shuttle, feature = "shuttle")))]
+mod time {
+    pub(crate) use std::time::Instant;
+
+    /// Reads the clock.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+    pub(crate) fn now() -> Instant {
+        Instant::now()
+    }
+
+    /// A number below `bound`. Loom has no random numbers: it tries every schedule.
+    #[cfg(all(loom, feature = "loom"))]
+    pub(crate) fn draw(_bound: u32) -> u32 {
+        1
+    }
+}
+
+/// Shuttle has no time: a microsecond is a step of the schedule.
+#[cfg(all(shuttle, feature = "shuttle"))]
+mod time {
+    use std::time::Duration;
+
+    use shuttle::rand::RngCore;
+
+    #[derive(Debug, Clone, Copy)]
+    pub(crate) struct Instant(usize);
+
+    impl Instant {
+        pub(crate) fn elapsed(self) -> Duration {
+            Duration::from_micros((now().0 - self.0) as u64)
+        }
+    }
+
+    pub(crate) fn now() -> Instant {
+        Instant(shuttle::current::context_switches())
+    }
+
+    /// A number below `bound` that belongs to the schedule.
+    pub(crate) fn draw(bound: u32) -> u32 {
+        shuttle::rand::thread_rng().next_u32() % bound
+    }
+}
+
+#[cfg(not(all(loom, feature = "loom")))]
+mod observed {
+    /// Marks an access for loom's search; nothing elsewhere. See the other one.
+    #[derive(Debug)]
+    pub(crate) struct Probe;
+
+    impl Probe {
+        pub(crate) fn new() -> Self {
+            Self
+        }
+
+        #[inline]
+        pub(crate) fn touch(&self) {}
+    }
+
+    /// Records accesses to shared bytes for loom; nothing elsewhere.
+    #[derive(Debug)]
+    pub(crate) struct AccessLog;
+
+    impl AccessLog {
+        pub(crate) fn new(_words: usize) -> Self {
+            Self
+        }
+
+        #[inline]
+        pub(crate) fn write(&self, _words: std::ops::Range<usize>) {}
+
+        #[inline]
+        pub(crate) fn read(&self, _words: std::ops::Range<usize>) {}
+    }
+}
+
+#[cfg(all(loom, feature = "loom"))]
+mod observed {
+    use loom::cell::UnsafeCell;
+    use loom::sync::atomic::{AtomicU64, Ordering};
 
     /// Makes loom try both orders of two accesses that it would take for independent.
     ///
@@ -271,21 +364,6 @@ mod imp {
         pub(crate) fn touch(&self) {
             // ORDERING: Relaxed; it is there for its conflicts alone and must order nothing.
             self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Loom has no time: a deadline passes when it has been looked at twice.
-    #[derive(Debug)]
-    pub(crate) struct Deadline(u32);
-
-    impl Deadline {
-        pub(crate) fn after(_wait: Duration) -> Self {
-            Self(2)
-        }
-
-        pub(crate) fn left(&mut self) -> Duration {
-            self.0 = self.0.saturating_sub(1);
-            Duration::from_secs(u64::from(self.0))
         }
     }
 

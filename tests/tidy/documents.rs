@@ -6,7 +6,7 @@ use super::source::{File, files, root};
 use super::{Finding, Rule, report};
 
 fn documents() -> Vec<File> {
-    files(&["README.md", "CHANGELOG.md", "docs", "crates", "loom-tests"], &[".md"])
+    files(&["README.md", "CHANGELOG.md", "docs", "crates", "loom-tests", "shuttle-tests"], &[".md"])
 }
 
 /// The targets of links that are not addresses, as (line, target).
@@ -59,7 +59,8 @@ fn links_lead_somewhere() {
 
 /// Paths in backticks that do not exist.
 fn unknown_paths(file: &File) -> Vec<Finding> {
-    let folders = ["src/", "tests/", "docs/", "crates/", "loom-tests/", "benches/", ".ci/"];
+    let folders =
+        ["src/", "tests/", "docs/", "crates/", "loom-tests/", "shuttle-tests/", "benches/", ".ci/"];
     let lines = (1..).zip(file.text.lines());
     let quoted = lines.flat_map(|(number, line)| {
         line.split('`').skip(1).step_by(2).map(move |word| (number, word))

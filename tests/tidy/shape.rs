@@ -8,7 +8,7 @@ const MAX_FUNCTION_LINES: usize = 70;
 const MAX_LINE: usize = 100;
 
 fn library() -> Vec<File> {
-    files(&["src", "crates"], &[".rs"])
+    files(&["src", "crates", "shuttle-tests"], &[".rs"])
 }
 
 fn everything() -> Vec<File> {
@@ -94,7 +94,8 @@ fn nothing_is_left_behind_for_later() {
     let samples = LEFTOVERS.map(|word| format!("fn f() {{\n    // {word}\n}}\n"));
     let broken = samples.each_ref().map(|sample| ("a.rs", sample.as_str()));
     let kept = [("a.rs", "// what a method does is said before how\nwriteln!(out)?;")];
-    let rust = files(&["src", "crates", "tests", "benches", "loom-tests"], &[".rs"]);
+    let rust =
+        files(&["src", "crates", "tests", "benches", "loom-tests", "shuttle-tests"], &[".rs"]);
     Rule { advice, find }.proven(&broken, &kept).holds_in(&rust);
 }
 
@@ -115,6 +116,6 @@ fn nothing_is_printed_without_a_reason() {
     let excuse = "#![allow(clippy::print_stdout, reason = \"a report\")]\nprintln!();";
     let broken = [("src/a.rs", "println!(\"a\");"), ("src/a.rs", excuse)];
     let kept = [("crates/a.rs", excuse), ("src/a.rs", "// println!\nwriteln!(out)?;")];
-    let rust = files(&["src", "crates", "benches", "loom-tests"], &[".rs"]);
+    let rust = files(&["src", "crates", "benches", "loom-tests", "shuttle-tests"], &[".rs"]);
     Rule { advice, find }.proven(&broken, &kept).holds_in(&rust);
 }
