@@ -203,7 +203,11 @@ impl<S: WalStore> Iterator for WalIter<S> {
     type Item = Result<Record>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.read_next().map(|record| record.map(|record| record.to_record()))
+        let record = self.read_next()?.and_then(|record| record.try_to_record());
+        if record.is_err() {
+            self.stop();
+        }
+        Some(record)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 
+use crate::error::{Result, WalError};
 use crate::lsn::Lsn;
 
 /// A record that owns its payload.
@@ -92,6 +93,14 @@ impl<'a> RecordRef<'a> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.data.is_empty()
+    }
+
+    /// A copy that owns its payload, or an error without memory for one.
+    pub(super) fn try_to_record(&self) -> Result<Record> {
+        let mut data = Vec::new();
+        data.try_reserve_exact(self.data.len()).map_err(|_| WalError::OutOfMemory)?;
+        data.extend_from_slice(self.data);
+        Ok(Record { lsn: self.lsn, data })
     }
 
     /// A copy that owns its payload.

@@ -21,6 +21,16 @@ macro_rules! contract {
                 super::$promise(&cohort_wal::MemStore::new())
             })*
         }
+        #[cfg(feature = "sim")]
+        mod sim_store {
+            $(#[test]
+            fn $promise() -> std::io::Result<()> {
+                for profile in cohort_wal::sim::Profile::ALL {
+                    super::$promise(&cohort_wal::SimStore::new(profile, 1))?;
+                }
+                Ok(())
+            })*
+        }
     };
 }
 

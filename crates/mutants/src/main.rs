@@ -1,9 +1,13 @@
-//! Breaks the kernel on purpose, one mutant at a time, and checks that the model or test that the
+//! Breaks the log on purpose, one mutant at a time, and checks that the model or test that the
 //! mutant names fails.
 //!
-//! A mutant is a file in `loom-tests/mutants/`: lines `what:`, `file:`, `caught by:`, perhaps
-//! `ci: yes`, then the old text and the new text, each after a line of four dashes. The old text
-//! must occur exactly once. Mutants are applied to a copy of the workspace, never to the workspace.
+//! A mutant is a file in `loom-tests/mutants/` (concurrency) or `crates/simulation/mutants/`
+//! (storage and recovery): lines `what:`, `file:`, `caught by:`, perhaps `ci: yes`, then the old
+//! text and the new text, each after a line of four dashes. The old text must occur exactly once.
+//! Mutants are applied to a copy of the workspace, never to the workspace.
+//!
+//! `caught by` is a test target and a test's name: `lib` or a file of `tests/`, a file of
+//! `loom-tests/tests/`, or `PACKAGE/lib` or `PACKAGE/FILE` for another member, in release.
 //!
 //! `cargo run -p mutants` runs all of them; `--ci` those marked for it; `--table` prints Markdown.
 
@@ -17,6 +21,9 @@ use std::process::{Command, ExitCode, Stdio};
 use clap::Parser;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Where mutants are.
+const FOLDERS: [&str; 2] = ["loom-tests/mutants", "crates/simulation/mutants"];
 
 /// Breaks cohort-wal on purpose and checks that a model or a test notices.
 #[derive(Debug, Parser)]
@@ -94,14 +101,19 @@ impl Mutant {
         let (target, test) = self.caught_by.split_once(' ').ok_or("`caught by` needs two words")?;
         let mut command = Command::new("timeout");
         command.args(["--kill-after=5", "300", "cargo", "test", "--quiet"]);
-        if copy.join("loom-tests/tests").join(target).with_extension("rs").exists() {
+        if let Some((package, test)) = target.split_once('/') {
+            command.args(["-p", package, "--release"]);
+            let binary: &[&str] = &["--test", test];
+            command.args(if test == "lib" { &["--lib"] } else { binary });
+            command.env("CARGO_TARGET_DIR", copy.join("target"));
+        } else if copy.join("loom-tests/tests").join(target).with_extension("rs").exists() {
             command.args(["-p", "loom-tests", "--release", "--test", target]);
             command.env("RUSTFLAGS", "--cfg loom").env("LOOM_MAX_PREEMPTIONS", "2");
             command.env("CARGO_TARGET_DIR", copy.join("target-loom"));
         } else {
-            let library: &[&str] = &["-p", "cohort-wal", "--lib"];
-            let binary: &[&str] = &["-p", "cohort-wal", "--test", target];
-            command.args(if target == "lib" { library } else { binary });
+            let binary: &[&str] = &["--test", target];
+            command.args(["-p", "cohort-wal", "--features", "sim"]);
+            command.args(if target == "lib" { &["--lib"] } else { binary });
             command.env("CARGO_TARGET_DIR", copy.join("target"));
         }
         command.args(extra).arg(test).current_dir(copy);
@@ -113,10 +125,12 @@ impl Mutant {
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
-    let mut paths: Vec<_> = fs::read_dir(root.join("loom-tests/mutants"))?
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "mutant"))
-        .collect();
+    let mut paths = Vec::new();
+    for folder in FOLDERS {
+        let entries = fs::read_dir(root.join(folder))?.map(|entry| entry.map(|e| e.path()));
+        paths.extend(entries.collect::<std::io::Result<Vec<_>>>()?);
+    }
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "mutant"));
     paths.sort();
     let mutants = paths.iter().map(|path| Mutant::read(path)).collect::<Result<Vec<_>>>()?;
     let chosen: Vec<_> = mutants
@@ -141,7 +155,8 @@ fn main() -> Result<ExitCode> {
         let caught = caught?;
         survivors += usize::from(!caught);
         let Mutant { name, what, caught_by, .. } = mutant;
-        let verdict = if caught { caught_by.replace(' ', "::") } else { "SURVIVED".to_owned() };
+        let verdict =
+            if caught { caught_by.replace([' ', '/'], "::") } else { "SURVIVED".to_owned() };
         match arguments.table {
             true => println!("| {name} | {what} | `{verdict}` |"),
             false => println!("{} {name}: {verdict}", if caught { "caught" } else { "MISSED" }),

@@ -1,14 +1,16 @@
 //! Every crash of every short workload.
 //!
 //! The last operation of a workload is recorded, call by call; its beginning was the last
-//! operation of a shorter workload. From each recorded moment the power goes, in every way there
-//! is up to a limit, or the process dies. What is left is recovered, judged, used, crashed again
-//! and judged again; the moments of some recoveries are crashed in turn, three deep.
+//! operation of a shorter workload, and the workload without any is the creation of a log. From
+//! each recorded moment the power goes, in every way there is up to a limit, or the process dies.
+//! What is left is recovered, judged, used, crashed again and judged again; the moments of some
+//! recoveries are crashed in turn, three deep.
 
 use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
+use cohort_wal::Wal;
 use cohort_wal::sim::{Profile, SimStore};
 
 use crate::history::{History, Promise};
@@ -183,14 +185,17 @@ impl Visit {
     }
 
     fn workload(&mut self) -> Result<(), Violation> {
-        let mut run = Run::new(self.here.profile, self.here.seed)?;
         let ops = self.here.workload.0.clone();
-        let Some((last, first)) = ops.split_last() else { return Ok(()) };
-        for op in first {
-            run.step(*op, false)?;
-        }
-        let crash = crash_before(*last);
-        let steps = run.step(*last, true)?;
+        let (mut run, created) = Run::new(self.here.profile, self.here.seed, ops.is_empty())?;
+        let (crash, steps) = match ops.split_last() {
+            None => (Crash::Process, vec![created]),
+            Some((last, first)) => {
+                for op in first {
+                    run.step(*op, false)?;
+                }
+                (crash_before(*last), run.step(*last, true)?)
+            }
+        };
         let mut number = 0;
         for Steps { during, before } in steps {
             for moment in during {
@@ -292,6 +297,7 @@ impl Visit {
         history.appended(unit, vec![lsn.get()]);
         history.promise(unit, Promise::Durable);
         history.saw_durable(wal.durable_lsn().get());
+        flush_one_more(&wal, &mut history, if seen >> 17 & 1 == 0 { 24 } else { 700 })?;
         let (again, crash_again) = match seen >> 16 & 1 {
             0 => (disk.kill(), Crash::Process),
             _ => (disk.power_loss(), Crash::Power),
@@ -313,6 +319,17 @@ impl Visit {
         }
         Ok(())
     }
+}
+
+/// A record whose place may hold what an earlier crash left there.
+fn flush_one_more(wal: &Wal<SimStore>, history: &mut History, len: usize) -> Result<(), Violation> {
+    let unit = history.attempt(0, 1);
+    let key = history.units()[unit].first;
+    let lsn = wal.append(&payload(key, len)).and_then(|lsn| wal.flush().map(|()| lsn));
+    let lsn = lsn.map_err(|e| Violation::new(Oracle::I6, format!("after a commit: {e}")))?;
+    history.appended(unit, vec![lsn.get()]);
+    history.promise(unit, Promise::Flushed);
+    Ok(())
 }
 
 /// What has happened to a disk by the time that an operation recovers it.

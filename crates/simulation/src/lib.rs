@@ -3,6 +3,9 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "a 64-bit machine simulates")]
 
+pub mod calls;
+pub mod damage;
+pub mod dice;
 pub mod enumerate;
 pub mod history;
 pub mod oracle;

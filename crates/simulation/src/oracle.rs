@@ -159,3 +159,49 @@ pub fn unchanged(before: &MemSnapshot, after: &MemSnapshot) -> Result<(), Violat
     let what = format!("a refused open changed {:?}", changed.collect::<Vec<_>>());
     Err(Violation::new(Oracle::I9, what))
 }
+
+/// An opening that failed for another reason than what it found, for lack of space say, may have
+/// swept leftovers, written the same claim anew into CONTROL, and finished the new segment; it
+/// has changed no segment that was there.
+///
+/// # Errors
+/// [`Oracle::I9`] when it has changed more.
+pub fn unchanged_by_failed_open(
+    before: &MemSnapshot,
+    after: &MemSnapshot,
+) -> Result<(), Violation> {
+    const CONTROL: &str = "CONTROL";
+    let new = after.files().keys().filter(|name| !before.files().contains_key(*name));
+    let new: Vec<_> = new.filter(|name| *name != CONTROL).collect();
+    let claims =
+        [before, after].map(|files| files.files().get(CONTROL).and_then(|file| claim(file)));
+    for (name, bytes) in before.files() {
+        let same = match after.files().get(name) {
+            _ if name == CONTROL => claims[0] == claims[1] || !new.is_empty(),
+            Some(now) => now == bytes,
+            // What the new segment replaces goes once both slots of CONTROL name that.
+            None => !new.is_empty(),
+        };
+        if !same {
+            let what = format!("a failed open changed {name}; {claims:?}, new {new:?}");
+            return Err(Violation::new(Oracle::I9, what));
+        }
+    }
+    if new.len() > 1 {
+        return Err(Violation::new(Oracle::I9, format!("a failed open made {new:?}")));
+    }
+    Ok(())
+}
+
+/// What the newer valid slot of a CONTROL file says: log, newest segment, head, snapshot, durable
+/// and flags.
+fn claim(file: &[u8]) -> Option<&[u8]> {
+    let slot = |at: usize| {
+        let slot = file.get(at..at + 512)?;
+        let number = |at: usize| slot.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
+        let sum = crc32c::crc32c(&slot[..508]);
+        let generation = u64::from_le_bytes(slot.get(16..24)?.try_into().ok()?);
+        (number(508) == Some(sum)).then_some((generation, &slot[24..76]))
+    };
+    [slot(0), slot(4096)].into_iter().flatten().max().map(|(_, claim)| claim)
+}

@@ -43,7 +43,9 @@ mod tests {
                 bad[bit / 8] ^= 1 << (bit % 8);
                 assert_eq!(identify(&bad), None, "bit {bit} of {len} bytes");
             }
-            assert_ne!(identify(&good[..len - 1]), Some(7));
+            // Cut down to its key it is the shortest payload of that key.
+            let cut = identify(&good[..len - 1]);
+            assert!(cut != Some(7) || len - 1 == MIN_BYTES, "{len} bytes, cut by one");
         }
     }
 }

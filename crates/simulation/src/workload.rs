@@ -100,11 +100,12 @@ impl FromStr for Workload {
 }
 
 impl Workload {
-    /// All workloads of 1 to `longest` operations, the shortest first.
+    /// All workloads of up to `longest` operations, the shortest first: the one of none is the
+    /// creation of the log.
     #[must_use]
     pub fn all(longest: usize) -> Vec<Self> {
-        let mut all: Vec<Self> = Vec::new();
         let mut last = vec![Self(Vec::new())];
+        let mut all = last.clone();
         for _ in 0..longest {
             let longer = last.iter().flat_map(|workload| {
                 Op::ALL.into_iter().map(|op| Self(workload.0.iter().copied().chain([op]).collect()))
@@ -142,15 +143,19 @@ pub struct Steps {
 }
 
 impl Run {
-    /// Opens a new log.
+    /// Opens a new log, and if asked keeps the moments that its creation went through.
     ///
     /// # Errors
     /// [`Oracle::I6`] when that fails.
-    pub fn new(profile: Profile, seed: u64) -> Result<Self, Violation> {
+    pub fn new(profile: Profile, seed: u64, record: bool) -> Result<(Self, Steps), Violation> {
         let disk = SimStore::new(profile, seed);
+        if record {
+            disk.record();
+        }
         let mut run = Self { disk, history: History::new(), wal: None };
         run.open()?;
-        Ok(run)
+        let steps = Steps { during: run.moments(record), before: History::new() };
+        Ok((run, steps))
     }
 
     fn open(&mut self) -> Result<(), Violation> {
@@ -199,7 +204,7 @@ impl Run {
                 let (result, promise) = match op {
                     Op::Flush => (self.wal().flush(), Promise::Flushed),
                     Op::Sync => (self.wal().sync(), Promise::Durable),
-                    _ => (self.wal().rotate(), Promise::Buffered),
+                    _ => (self.wal().rotate(), Promise::Flushed),
                 };
                 result.map_err(failed)?;
                 self.history.promise_all(promise);

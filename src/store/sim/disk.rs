@@ -15,6 +15,9 @@ use crate::sync::Arc;
 /// A page of the cache: what a write makes dirty once cache and device differ.
 const PAGE: usize = 4096;
 
+/// Files that are gone and not forgotten.
+const FREED: usize = 2;
+
 pub(super) type Id = u64;
 
 /// A change of a file's bytes that the device may have or not.
@@ -59,11 +62,13 @@ pub(super) struct Inode {
     settled: u64,
     /// The cache holds clean pages that the device never got.
     diverged: bool,
+    /// It has or had a name.
+    pub(super) published: bool,
 }
 
 impl Inode {
     pub(super) fn settled(bytes: Arc<Vec<u8>>) -> Self {
-        Self { cached: Arc::clone(&bytes), durable: bytes, ..Self::default() }
+        Self { cached: Arc::clone(&bytes), durable: bytes, published: true, ..Self::default() }
     }
 
     fn write(&mut self, offset: usize, bytes: &[u8], landing: Landing) {
@@ -183,6 +188,9 @@ pub(super) struct Disk {
     pub(super) pending_names: Vec<NameChange>,
     /// The directory itself survives.
     pub(super) place_is_durable: bool,
+    /// What files that are gone, or that a crash set back, have left in the blocks that new ones
+    /// may get; the newest last.
+    pub(super) freed: Vec<Arc<Vec<u8>>>,
     next: Id,
 }
 
@@ -221,6 +229,9 @@ impl Disk {
 
     pub(super) fn link(&mut self, id: Id, name: &str) {
         self.change_name(NameChange { name: name.into(), to: Some(id) });
+        if let Ok(inode) = self.inode(id) {
+            inode.published = true;
+        }
     }
 
     pub(super) fn unlink(&mut self, name: &str) -> io::Result<()> {
@@ -283,12 +294,29 @@ impl Disk {
         self.inodes.values_mut().for_each(Inode::evict);
     }
 
-    /// A file that no handle holds open is gone if no name, durable or not, leads to it.
-    pub(super) fn collect(&mut self, id: Id) {
+    /// A file that is not held open is gone if no name, durable or not, leads to it.
+    pub(super) fn collect(&mut self, is_open: impl Fn(&Id) -> bool) {
         let pending = self.pending_names.iter().filter_map(|change| change.to);
-        let mut named = self.names.values().chain(self.durable_names.values()).copied();
-        if !named.any(|named| named == id) && !pending.into_iter().any(|named| named == id) {
-            self.inodes.remove(&id);
+        let named = self.names.values().chain(self.durable_names.values()).copied();
+        let named: Vec<_> = named.chain(pending).collect();
+        self.retain(|id, _| named.contains(id) || is_open(id));
+    }
+
+    /// Discards the other files.
+    pub(super) fn retain(&mut self, keep: impl Fn(&Id, &Inode) -> bool) {
+        let gone = self.inodes.iter().filter(|(id, inode)| !keep(id, inode));
+        let gone: Vec<_> = gone.map(|(id, _)| *id).collect();
+        for inode in gone.iter().filter_map(|id| self.inodes.remove(id)).collect::<Vec<_>>() {
+            self.free(inode.cached);
+        }
+    }
+
+    /// Bytes stay in their blocks when their file goes.
+    pub(super) fn free(&mut self, bytes: Arc<Vec<u8>>) {
+        if !bytes.is_empty() && !self.freed.contains(&bytes) {
+            self.freed.push(bytes);
+            let surplus = self.freed.len().saturating_sub(FREED);
+            self.freed.drain(..surplus);
         }
     }
 

@@ -55,7 +55,7 @@ pub enum SimFaultKind {
     /// As `Error`, with an error number of the system.
     Errno(i32),
     /// A write or a read fails after half of its bytes; `publish` fails after the file got its
-    /// name; other calls as `Error`.
+    /// name, unless for lack of space, which means that there is none; other calls as `Error`.
     Short(io::ErrorKind),
     /// It does all it should, and then fails.
     Late(io::ErrorKind),

@@ -114,7 +114,10 @@ impl WalStore for SimStore {
             state.moment();
         };
         let half = |state: &mut State, kind: SimFaultKind| {
-            if matches!(kind, SimFaultKind::Short(_)) && allowed(state).is_ok() {
+            // No space means that there is no name: the contract of `publish`.
+            let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+            let named = matches!(kind, SimFaultKind::Short(kind) if !full.contains(&kind));
+            if named && allowed(state).is_ok() {
                 link(state);
             }
         };
@@ -126,6 +129,7 @@ impl WalStore for SimStore {
         pause_in_io();
         let mut state = self.0.lock();
         state.disk.sync_names();
+        state.collect();
         state.moment();
         drop(state);
         turn.late()
@@ -171,6 +175,7 @@ impl WalStore for SimStore {
         let turn = self.plain(SimCall::SyncNames, "")?;
         let mut state = self.0.lock();
         state.disk.sync_names();
+        state.collect();
         state.moment();
         drop(state);
         turn.late()
@@ -190,8 +195,7 @@ impl WalStore for SimStore {
         let mut state = self.0.lock();
         let swept = std::mem::take(&mut state.leftovers);
         let State { disk, handles, .. } = &mut *state;
-        let names = &disk.names;
-        disk.inodes.retain(|id, _| handles.contains_key(id) || names.values().any(|n| n == id));
+        disk.retain(|id, inode| inode.published || handles.contains_key(id));
         drop(state);
         turn.late().map(|()| swept)
     }
@@ -214,7 +218,7 @@ impl WalStore for SimStore {
 /// An open file of a [`SimStore`].
 pub struct SimFile {
     store: SimStore,
-    id: Id,
+    pub(super) id: Id,
     locks: Mutex<bool>,
 }
 
@@ -264,7 +268,7 @@ impl Drop for SimFile {
             *handles -= 1;
             if *handles == 0 {
                 state.handles.remove(&self.id);
-                state.disk.collect(self.id);
+                state.collect();
             }
         }
     }

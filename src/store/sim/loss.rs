@@ -64,7 +64,7 @@ impl Outcomes {
         };
         let open =
             disk.inodes.iter().filter(|(id, inode)| !inode.pending.is_empty() && reachable(id));
-        let files = open.map(|(id, inode)| File::new(*id, inode, rules, &mut noise));
+        let files = open.map(|(id, inode)| File::new(*id, inode, rules, &disk.freed, &mut noise));
         let changes = disk.pending_names.len();
         let names = if rules.any_names && changes <= FREE_NAMES {
             1 << changes
@@ -156,7 +156,7 @@ impl Outcomes {
                 index += 1;
                 index - 1
             });
-            let bytes = file.build(len, self.rules, |sector, first| {
+            let bytes = file.build(len, self.rules, |sector, first, _| {
                 let k = numbers.next().unwrap_or(0);
                 let new = match pattern {
                     Pattern::None | Pattern::Lengths => false,
@@ -189,7 +189,7 @@ impl Outcomes {
         let newest_of_eight = [0, 1, 4, 7, 8][rng.below(5)];
         for file in &self.files {
             let len = file.lengths[rng.below(file.lengths.len())];
-            let bytes = file.build(len, self.rules, |sector, first| {
+            let bytes = file.build(len, self.rules, |sector, first, _| {
                 if rng.below(8) < newest_of_eight {
                     sector.newest
                 } else {
@@ -242,7 +242,16 @@ impl Building<'_> {
             let decided = files.remove(id);
             decided.or_else(|| disk.inodes.get(id).map(|inode| Arc::clone(&inode.durable)))
         };
+        let kept: Vec<_> = names.values().copied().collect();
         let files = names.into_iter().filter_map(|(name, id)| Some((name, bytes(&id)?)));
-        Disk::settled(files)
+        let mut left = Disk::settled(files);
+        left.freed.clone_from(&disk.freed);
+        // What was under way may have reached blocks that no file has now.
+        for (id, inode) in &disk.inodes {
+            if !inode.pending.is_empty() || !kept.contains(id) {
+                left.free(Arc::clone(&inode.cached));
+            }
+        }
+        left
     }
 }

@@ -139,6 +139,12 @@ impl State {
         struck
     }
 
+    /// Files that nobody can reach any more are gone.
+    fn collect(&mut self) {
+        let Self { disk, handles, .. } = self;
+        disk.collect(|id| handles.contains_key(id));
+    }
+
     /// Whether `more` bytes fit.
     fn has_room(&self, more: u64) -> bool {
         self.capacity.is_none_or(|capacity| self.disk.used().saturating_add(more) <= capacity)
@@ -150,8 +156,11 @@ impl State {
 
     fn detached(&self, disk: Disk, index: u64) -> SimStore {
         let mut state = Self::new(disk, self.profile, self.rules, self.rng.stream(index));
-        let named = |id: &Id| state.disk.names.values().any(|named| named == id);
-        state.leftovers = state.disk.inodes.keys().filter(|id| !named(id)).count();
+        // Nothing is open any more.
+        let nameless: Vec<_> = state.disk.inodes.iter().filter(|(_, i)| !i.published).collect();
+        state.leftovers = nameless.len();
+        let nameless: BTreeSet<_> = nameless.into_iter().map(|(id, _)| *id).collect();
+        state.disk.collect(|id| nameless.contains(id));
         state.capacity = self.capacity;
         SimStore(Arc::new(Mutex::new(state)))
     }
@@ -342,3 +351,6 @@ fn locate(name: &str) -> PathBuf {
 fn index(offset: u64) -> io::Result<usize> {
     usize::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput.into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,7 +47,13 @@ fn content(bytes: &[u8], at: usize, sector: usize) -> Box<[u8]> {
 }
 
 impl File {
-    pub(super) fn new(id: Id, inode: &Inode, rules: Rules, rng: &mut Rng) -> Self {
+    pub(super) fn new(
+        id: Id,
+        inode: &Inode,
+        rules: Rules,
+        freed: &[Arc<Vec<u8>>],
+        rng: &mut Rng,
+    ) -> Self {
         let durable = Arc::clone(&inode.durable);
         let lengths = vec![durable.len()];
         let mut file = Self { id, durable, lengths, newest: 0, sectors: BTreeMap::new() };
@@ -68,7 +74,7 @@ impl File {
         }
         file.sectors.retain(|_, sector| sector.versions.len() > 1);
         if rules.garbage {
-            file.add_garbage(rng);
+            file.add_garbage(freed, rng);
         }
         file
     }
@@ -87,15 +93,19 @@ impl File {
         }
     }
 
-    /// Content that nobody wrote there, noise and what is valid elsewhere; where something was
-    /// written, and nowhere else.
-    fn add_garbage(&mut self, rng: &mut Rng) {
+    /// Content that nobody wrote there, noise, what is valid elsewhere, and what was there in a
+    /// file that is gone; where something was written, and nowhere else.
+    fn add_garbage(&mut self, freed: &[Arc<Vec<u8>>], rng: &mut Rng) {
         let newest = |sector: &Sector| sector.versions[sector.newest].clone();
         let elsewhere: Vec<_> = self.sectors.values().map(newest).collect();
-        for open in self.sectors.values_mut() {
+        for (at, open) in &mut self.sectors {
             let mut noise = newest(open);
             rng.fill(&mut noise);
-            for garbage in [noise, elsewhere[rng.below(elsewhere.len())].clone()] {
+            let valid = elsewhere[rng.below(elsewhere.len())].clone();
+            let stale = freed.iter().filter(|bytes| bytes.len() > *at);
+            let stale = stale.map(|bytes| content(bytes, *at, noise.len()));
+            let stale: Vec<_> = stale.collect();
+            for garbage in [noise, valid].into_iter().chain(stale) {
                 let mut version = newest(open);
                 for range in &open.written {
                     version[range.clone()].copy_from_slice(&garbage[range.clone()]);
@@ -117,8 +127,8 @@ impl File {
     }
 
     fn states_at(&self, len: usize, rules: Rules) -> u64 {
-        self.open(len, rules).fold(1, |product: u64, (_, sector, first)| {
-            product.saturating_mul((sector.versions.len() - first) as u64)
+        self.open(len, rules).fold(1, |product: u64, (at, sector, first)| {
+            product.saturating_mul(sector.options(first, len - at).count() as u64)
         })
     }
 
@@ -132,11 +142,11 @@ impl File {
         for len in &self.lengths {
             let states = self.states_at(*len, rules);
             if index < states {
-                return self.build(*len, rules, |sector, first| {
-                    let options = (sector.versions.len() - first) as u64;
-                    let choice = index % options;
+                return self.build(*len, rules, |sector, first, room| {
+                    let options = sector.options(first, room).count() as u64;
+                    let choice = usize::try_from(index % options).unwrap_or(0);
                     index /= options;
-                    first + usize::try_from(choice).unwrap_or(0)
+                    sector.options(first, room).nth(choice).unwrap_or(first)
                 });
             }
             index -= states;
@@ -144,17 +154,18 @@ impl File {
         Arc::clone(&self.durable)
     }
 
-    /// The file at a length, with the version of each sector that `pick(sector, first)` says.
+    /// The file at a length, with the version of each sector that `pick(sector, first, room)`
+    /// says, of which `room` bytes are below the length.
     pub(super) fn build(
         &self,
         len: usize,
         rules: Rules,
-        mut pick: impl FnMut(&Sector, usize) -> usize,
+        mut pick: impl FnMut(&Sector, usize, usize) -> usize,
     ) -> Arc<Vec<u8>> {
         let mut bytes = self.durable.to_vec();
         bytes.resize(len, 0);
         for (at, sector, first) in self.open(len, rules) {
-            let version = pick(sector, first).clamp(first, sector.versions.len() - 1);
+            let version = pick(sector, first, len - at).clamp(first, sector.versions.len() - 1);
             let end = len.min(at + rules.sector);
             bytes[at..end].copy_from_slice(&sector.versions[version][..end - at]);
         }
@@ -163,6 +174,17 @@ impl File {
 }
 
 impl Sector {
+    /// Versions from `first` on whose first `room` bytes differ.
+    fn options(&self, first: usize, room: usize) -> impl Iterator<Item = usize> {
+        let room = room.min(self.versions.first().map_or(0, |version| version.len()));
+        let seen = move |index: usize| {
+            let earlier = &self.versions[first..index];
+            room == 0 || earlier.iter().any(|v| v[..room] == self.versions[index][..room])
+        };
+        let whole = room == self.versions.first().map_or(0, |version| version.len());
+        (first..self.versions.len()).filter(move |index| whole || !seen(*index))
+    }
+
     fn add(&mut self, content: Box<[u8]>, torn: bool, change: usize) {
         self.change = change;
         let before = self.newest;

@@ -1,0 +1,137 @@
+//! Whether what a call returned fits what struck it, and what it promised.
+
+use cohort_wal::sim::SimCall;
+use cohort_wal::{Lsn, WalError};
+
+use super::{Ended, Got, Run, calls, records_of, wrong};
+use crate::calls::fault::Effect;
+use crate::calls::{Act, Fault};
+use crate::history::{Found, Promise};
+use crate::oracle::{Crash, Oracle, Violation};
+
+impl Run<'_> {
+    /// Holds what a call returned against what struck it.
+    pub(super) fn judge(
+        &mut self,
+        act: Act,
+        result: std::thread::Result<Result<Got, WalError>>,
+        struck: &[SimCall],
+    ) -> Result<Ended, Violation> {
+        let fault = self.at.fault;
+        let full = matches!(fault, Fault::Full(_)) && self.struck && !self.over;
+        let effect = fault.effect(struck);
+        let bad = |what: String| {
+            Err(wrong(Oracle::I10, format!("{act:?} with {fault} in {struck:?}: {what}")))
+        };
+        if act == Act::Read && effect == Some(Effect::Poison) {
+            // Its flush has poisoned the log, and it covers what is durable as far as that can be
+            // read; whether the log is poisoned is looked at next.
+            return Ok(Ended::Poisoned);
+        }
+        let Ok(result) = result else {
+            let allowed = fault == Fault::Panic && effect == Some(Effect::Read);
+            return if allowed { Ok(Ended::Unread) } else { bad("panics".to_owned()) };
+        };
+        match (result, effect) {
+            // Zero-filling ahead may fail for lack of space, and nobody need know.
+            (Ok(got), None | Some(Effect::Nothing)) => Ok(Ended::Well(got)),
+            (Ok(_), Some(effect)) => bad(format!("succeeds, not {effect:?}")),
+            (Err(error), Some(Effect::Read))
+                if act == Act::Read && fault.is_reported_as(&error) =>
+            {
+                self.tally.reads += 1;
+                Ok(Ended::Unread)
+            }
+            (Err(error), _)
+                if (effect == Some(Effect::Nothing) || full) && fault.loses_nothing_as(&error) =>
+            {
+                self.tally.full += 1;
+                Ok(Ended::Refused)
+            }
+            (Err(WalError::Poisoned { .. }), Some(Effect::Poison)) => Ok(Ended::Poisoned),
+            (Err(error), _) => bad(format!("ends as {error:?}, not {effect:?}")),
+        }
+    }
+
+    /// What a call that succeeded has promised.
+    pub(super) fn promise(&mut self, act: Act, last: Option<u64>) -> Result<(), Violation> {
+        match act {
+            Act::Flush | Act::Rotate | Act::Read => self.history.promise_all(Promise::Flushed),
+            Act::Sync | Act::Commit | Act::Close => self.history.promise_all(Promise::Durable),
+            Act::Wait => {
+                for unit in self.history.covered() {
+                    if self.history.units()[unit].lsns.first() <= last.as_ref() {
+                        self.history.promise(unit, Promise::Durable);
+                    }
+                }
+            }
+            _ => return Ok(()),
+        }
+        let durable = self.wal().durable_lsn().get();
+        let missing = self.history.units().iter().find(|unit| {
+            unit.promise == Promise::Durable && unit.lsns.iter().any(|lsn| *lsn >= durable)
+        });
+        missing.map_or(Ok(()), |unit| {
+            let what = format!("{act:?} returns, and {unit:?} is not below durable {durable}");
+            Err(wrong(Oracle::I1, what))
+        })
+    }
+
+    /// What a reader saw is what was appended.
+    pub(super) fn check_read(&self, got: Got) -> Result<(), Violation> {
+        let Got::Records(records) = got else { return Ok(()) };
+        let (end, durable) = (self.wal().end_lsn().get(), self.wal().durable_lsn().get());
+        self.history.check(&Found { records, end, durable }, Crash::Process)
+    }
+
+    /// Nothing is acknowledged any more, at once, and no call reaches the store.
+    pub(super) fn poison_is_final(&mut self, act: Act) -> Result<(), Violation> {
+        self.tally.poisoned += 1;
+        let fault = self.at.fault;
+        self.aside(|run| {
+            let wal = run.wal();
+            let (made, durable) = (calls(&run.disk), wal.durable_lsn());
+            let late = [b"late".to_vec(), vec![b'l'; 5000]];
+            let last = wal.end_lsn().get().saturating_sub(8).max(durable.get());
+            let results = [
+                ("append", wal.append(&late[0]).err()),
+                ("append", wal.append(&late[1]).err()),
+                ("append_batch", wal.append_batch(&late).err()),
+                ("append_and_sync", wal.append_and_sync(&late[0]).err()),
+                ("flush", wal.flush().err()),
+                ("sync", wal.sync().err()),
+                ("rotate", wal.rotate().err()),
+                ("wait_durable", wal.wait_durable(Lsn::new(last)).err()),
+            ];
+            for (call, result) in results {
+                let right = match &result {
+                    Some(WalError::Poisoned { .. }) => act != Act::Close,
+                    Some(WalError::Closed) => act == Act::Close,
+                    // Everything is durable: there is no such place.
+                    Some(WalError::NotARecord { .. }) => call == "wait_durable",
+                    _ => false,
+                };
+                if !right {
+                    let what = format!("{call} on a log poisoned by {fault}: {result:?}");
+                    return Err(wrong(Oracle::I10, what));
+                }
+            }
+            if calls(&run.disk) != made || wal.durable_lsn() != durable {
+                return Err(wrong(Oracle::I10, "a poisoned log goes on".to_owned()));
+            }
+            if act != Act::Close {
+                let units = run.history.units().iter();
+                let below = units.filter(|unit| unit.promise >= Promise::Buffered);
+                let last = below.map(|unit| unit.lsns[0]).rfind(|lsn| *lsn < durable.get());
+                let known = last.map_or(Ok(()), |lsn| wal.wait_durable(Lsn::new(lsn)));
+                known.map_err(|e| wrong(Oracle::I10, format!("durable, and waited for: {e}")))?;
+                let records = records_of(wal);
+                let records = records.map_err(|e| wrong(Oracle::I10, format!("reading: {e}")))?;
+                let end = durable.get();
+                // What was flushed and is not durable, a poisoned log does not show.
+                run.history.check(&Found { records, end, durable: end }, Crash::Power)?;
+            }
+            Ok(())
+        })
+    }
+}
