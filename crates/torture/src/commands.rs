@@ -13,8 +13,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use torture::blocks::{self, failing_disk, images};
 use torture::cuts::{Failure, kills, power_cuts};
 use torture::device::Kind;
-use torture::inject;
 use torture::worker;
+use torture::{inject, limits};
 
 /// cohort-wal on the real kernel.
 #[derive(Debug, Parser)]
@@ -74,6 +74,9 @@ enum Command {
     /// Makes system calls of a committing process fail, one by one, by strace; `--rounds` bounds
     /// the calls of each kind.
     Inject(Rounds),
+    /// Lets a committing process run out of descriptors, of file size, of space, of a file system
+    /// that may be written, of its directory.
+    Limits(Rounds),
     /// Commits until something fails. What the other commands start.
     #[command(hide = true)]
     Worker {
@@ -137,6 +140,11 @@ pub(crate) fn main() -> ExitCode {
                 })
             })
         }),
+        Command::Limits(rounds) => unless(limits::missing(), || {
+            report(&rounds, &|bar| {
+                limits::limits(rounds.threads, |tally| bar.set_position(tally.runs))
+            })
+        }),
     }
 }
 
@@ -174,7 +182,6 @@ fn report<T: serde::Serialize>(
         }
     };
     let mut object = serde_json::to_value(tally).unwrap_or_default();
-    object["lost"] = 0.into();
     object["seconds"] = seconds.round().into();
     if rounds.json {
         println!("{object}");

@@ -12,9 +12,9 @@ use crate::ledger::Ledger;
 use crate::worker::{Worker, check};
 
 /// Units of each thread of the process.
-const UNITS: u64 = 12;
+pub(crate) const UNITS: u64 = 12;
 /// A process that is not done by then hangs.
-const SECONDS: &str = "20";
+pub(crate) const SECONDS: &str = "20";
 
 /// What can go wrong: a system call and an error.
 const FAULTS: [(&str, &str); 14] = [
@@ -45,6 +45,8 @@ pub struct Tally {
     pub poisoned: u64,
     /// Those that were refused at opening.
     pub refused: u64,
+    /// Those that stopped at an error that loses nothing: no space, no descriptor.
+    pub stopped: u64,
     /// Those that came to the end as if nothing had happened.
     pub unharmed: u64,
     /// Acknowledgements.
@@ -143,13 +145,27 @@ fn one(fault: Fault, before: &Before, threads: u64, tally: &mut Tally) -> Result
     command.arg(std::env::current_exe()?).arg("worker").arg(&log);
     command.args(["--threads", &threads.to_string(), "--round", "1"]);
     command.args(["--units", &UNITS.to_string()]);
-    let mut worker = Worker::spawn(command, 1)?;
+    let name = format!("{call} fails with {error}, call {k}{plus}");
     let mut ledger = before.ledger.clone();
-    let (heard, said) = worker.hear(&mut ledger, |_| false)?;
+    outcome(command, &name, &mut ledger, tally)?;
+    let hit = std::fs::read_to_string(&trace)?.contains("(INJECTED)");
+    tally.injected += u64::from(hit);
+    kept(&name, &log, &mut ledger, tally)?;
+    Ok(hit)
+}
+
+/// Runs a worker to its end, which must come, and not by a panic.
+pub(crate) fn outcome(
+    command: Command,
+    name: &str,
+    ledger: &mut Ledger,
+    tally: &mut Tally,
+) -> Result<(), Failure> {
+    let mut worker = Worker::spawn(command, 1)?;
+    let (heard, said) = worker.hear(ledger, |_| false)?;
     let ended = worker.wait();
     tally.runs += 1;
     tally.acknowledged += heard;
-    let name = format!("{call} fails with {error}, call {k}{plus}");
     let broken = |what: &str| Violation::new(Oracle::I10, format!("{name}: {what}"));
     if said.iter().any(|line| line.contains("panicked")) {
         return Err(broken("a thread panicked").into());
@@ -157,18 +173,26 @@ fn one(fault: Fault, before: &Before, threads: u64, tally: &mut Tally) -> Result
     if ended == Some(124) || ended == Some(137) {
         return Err(broken("the process hangs").into());
     }
-    let hit = std::fs::read_to_string(&trace)?.contains("(INJECTED)");
-    tally.injected += u64::from(hit);
     let has = |word: &str| said.iter().any(|line| line.contains(word));
     match () {
         () if has("opening:") => tally.refused += 1,
         () if has("poisoned") => tally.poisoned += 1,
         () if !has("ended") && !has("closing") => tally.unharmed += 1,
-        () => {}
+        () => tally.stopped += 1,
     }
-    let (records, wal) = check(&log, &mut ledger)
-        .map_err(|v| Violation::new(v.oracle, format!("{name}: {}", v.what)))?;
+    Ok(())
+}
+
+/// Opens the log with nothing wrong any more, and finds in it what is owed.
+pub(crate) fn kept(
+    name: &str,
+    log: &Path,
+    ledger: &mut Ledger,
+    tally: &mut Tally,
+) -> Result<(), Failure> {
+    let (records, wal) =
+        check(log, ledger).map_err(|v| Violation::new(v.oracle, format!("{name}: {}", v.what)))?;
     tally.records += records as u64;
     wal.close().map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(hit)
+    Ok(())
 }

@@ -8,4 +8,5 @@ pub mod device;
 pub mod disk;
 pub mod inject;
 pub mod ledger;
+pub mod limits;
 pub mod worker;
