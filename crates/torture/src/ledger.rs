@@ -80,6 +80,12 @@ impl Ledger {
         *owed = end.max(*owed);
     }
 
+    /// Whether an owner is owed more here than there.
+    #[must_use]
+    pub fn owes_more_than(&self, other: &Self) -> bool {
+        self.owed.iter().any(|(owner, owed)| other.owed.get(owner).is_none_or(|has| has < owed))
+    }
+
     /// Holds what a log holds, LSN and key of each record in order, against what is owed. All that
     /// is there is owed from now on.
     ///

@@ -140,6 +140,20 @@ impl Worker {
         Ok((reports, rest))
     }
 
+    /// Reads the reports that are there by now. Returns how many.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn hear_what_is_said(&mut self, ledger: &mut Ledger) -> std::io::Result<u64> {
+        let mut reports = 0;
+        while !self.said.buffer().is_empty() || rustix::io::ioctl_fionread(self.said.get_ref())? > 0
+        {
+            let mut one = false;
+            reports += self.hear(ledger, |_| std::mem::replace(&mut one, true))?.0;
+        }
+        Ok(reports)
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         // It may be gone already.
