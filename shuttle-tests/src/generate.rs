@@ -3,12 +3,13 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use cohort_wal::sim::{Profile, SimCall, SimFault, SimFaultKind};
+use cohort_wal::sim::{Profile, SimCall, SimFaultKind};
 use cohort_wal::{Gather, Preallocate};
 use proptest::collection::vec;
 use proptest::prelude::{BoxedStrategy, Just, Strategy, any, prop_oneof};
 use simulation::oracle::Crash;
 
+use crate::fault::Fault;
 use crate::history::{End, History, Life, Trouble};
 use crate::schedule::Order;
 use crate::work::Op;
@@ -91,28 +92,32 @@ fn trouble() -> BoxedStrategy<Trouble> {
         3 => (error, proptest::sample::select(grow)),
         1 => Just((SimFaultKind::Errno(28), SimCall::Publish)),
     ];
-    let full = (full, 0_u64..60, any::<bool>()).prop_map(|((kind, call), after, sticky)| {
-        let fault = SimFault::new(kind).on(call).after(after);
-        Trouble { fault: if sticky { fault.sticky() } else { fault }, harmless: true }
+    let full = (full, 0_u64..60, any::<bool>()).prop_map(|((kind, call), after, sticky)| Trouble {
+        fault: Fault { kind, call, after, sticky },
+        harmless: true,
     });
     let lost = prop_oneof![
-        Just(SimFaultKind::Errno(5)),
-        Just(SimFaultKind::Short(ErrorKind::Other)),
-        Just(SimFaultKind::Late(ErrorKind::Other)),
-        Just(SimFaultKind::Panic),
+        1 => Just((SimFaultKind::Errno(5), true)),
+        1 => Just((SimFaultKind::Errno(5), false)),
+        1 => Just((SimFaultKind::Short(ErrorKind::Other), false)),
+        1 => Just((SimFaultKind::Late(ErrorKind::Other), false)),
+        1 => Just((SimFaultKind::Panic, false)),
     ];
     let calls = vec![SimCall::Write, SimCall::Sync, SimCall::Create, SimCall::Publish];
-    let lost =
-        (lost, proptest::sample::select(calls), 0_u64..60).prop_map(|(kind, call, after)| {
-            Trouble { fault: SimFault::new(kind).on(call).after(after), harmless: false }
-        });
+    let lost = (lost, proptest::sample::select(calls), 0_u64..60).prop_map(
+        |((kind, sticky), call, after)| Trouble {
+            fault: Fault { kind, call, after, sticky },
+            harmless: false,
+        },
+    );
     let calls = vec![SimCall::Write, SimCall::Sync, SimCall::Publish, SimCall::Read];
     let slow = (proptest::sample::select(calls), 0_u64..60).prop_map(|(call, after)| {
-        let fault = SimFault::new(SimFaultKind::Slow).on(call).after(after).sticky();
+        let fault = Fault { kind: SimFaultKind::Slow, call, after, sticky: true };
         Trouble { fault, harmless: true }
     });
     let read = (0_u64..60).prop_map(|after| {
-        let fault = SimFault::new(SimFaultKind::Errno(5)).on(SimCall::Read).after(after);
+        let kind = SimFaultKind::Errno(5);
+        let fault = Fault { kind, call: SimCall::Read, after, sticky: false };
         Trouble { fault, harmless: true }
     });
     prop_oneof![4 => full, 3 => lost, 2 => slow, 1 => read].boxed()
@@ -169,6 +174,11 @@ pub fn history(order: BoxedStrategy<Order>) -> BoxedStrategy<History> {
 /// Schedules chosen at random at every step.
 pub fn random_order() -> BoxedStrategy<Order> {
     any::<u64>().no_shrink().prop_map(Order::Random).boxed()
+}
+
+/// Both.
+pub fn any_order() -> BoxedStrategy<Order> {
+    prop_oneof![random_order(), pct_order()].boxed()
 }
 
 /// Schedules by priorities.

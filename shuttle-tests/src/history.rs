@@ -3,13 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use cohort_wal::sim::{Profile, SimFault, SimStore};
-use cohort_wal::{Gather, Preallocate, Wal, WalError, WalOptions};
+use cohort_wal::sim::Profile;
+use cohort_wal::{Gather, Preallocate, Wal, WalError, WalOptions, WalStore};
 use shuttle::thread;
 use simulation::history::{History as Promises, Promise};
 use simulation::oracle::{self, Crash, Oracle, Violation};
 use simulation::record::payload;
 
+use crate::disk::Disk;
+use crate::fault::Fault;
 use crate::ledger::{Ledger, Seen, agree};
 use crate::machine::Machine;
 use crate::schedule::Order;
@@ -30,7 +32,7 @@ pub enum End {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trouble {
     /// The fault.
-    pub fault: SimFault,
+    pub fault: Fault,
     /// Nothing is lost.
     pub harmless: bool,
 }
@@ -85,8 +87,8 @@ pub struct History {
 }
 
 /// What a disk holds after a life, and what must be in it.
-struct Remains {
-    disk: SimStore,
+struct Remains<D> {
+    disk: D,
     promises: Promises,
     crash: Crash,
     seen: Seen,
@@ -106,9 +108,9 @@ impl History {
     ///
     /// # Errors
     /// The first broken promise.
-    pub fn play(&self) -> Result<(), Violation> {
+    pub fn play<D: Disk>(&self) -> Result<(), Violation> {
         let mut remains = Remains {
-            disk: SimStore::new(self.profile, self.seed),
+            disk: D::new(self.profile, self.seed),
             promises: Promises::new(),
             crash: Crash::Process,
             seen: Seen::new(),
@@ -119,7 +121,12 @@ impl History {
         self.bury(remains)
     }
 
-    fn live(&self, life: &Life, number: u64, before: Remains) -> Result<Remains, Violation> {
+    fn live<D: Disk>(
+        &self,
+        life: &Life,
+        number: u64,
+        before: Remains<D>,
+    ) -> Result<Remains<D>, Violation> {
         let Remains { disk, promises, crash, seen } = before;
         let ledger = Arc::new(Ledger::new(promises, life.death));
         let harmless = life.troubles.iter().all(|trouble| trouble.harmless);
@@ -128,12 +135,12 @@ impl History {
             Ok(wal) => Arc::new(wal),
             Err(violation) => {
                 // Nothing was promised by a recovery that did not end.
-                let (promises, disk) = ledger.remains().ok_or(violation)?;
-                let (disk, crash) = (fallen(&disk, life.crash), crash.max(life.crash));
-                return Ok(Remains { disk, promises, crash, seen });
+                let (promises, disk) = machine.remains().ok_or(violation)?;
+                let (disk, last) = disk.fallen(life.crash);
+                return Ok(Remains { disk, promises, crash: crash.max(last), seen });
             }
         };
-        life.troubles.iter().for_each(|trouble| disk.inject(trouble.fault));
+        life.troubles.iter().for_each(|trouble| machine.inject(trouble.fault));
         let workers: Vec<_> = (0..)
             .zip(life.threads.clone())
             .map(|(thread, ops)| {
@@ -146,22 +153,23 @@ impl History {
         workers.into_iter().for_each(|worker| worker.join().expect("a worker ends"));
         ledger.verdict()?;
         let fallen_at_the_end = life.conclude(&machine, &ledger, wal)?;
-        let (promises, disk) = match (ledger.remains(), fallen_at_the_end) {
+        let (promises, disk) = match (machine.remains(), fallen_at_the_end) {
             (Some(remains), _) | (None, Some(remains)) => remains,
             (None, None) => (ledger.book().history.clone(), disk.kill()),
         };
         let seen = std::mem::take(&mut ledger.book().seen);
-        Ok(Remains { disk: fallen(&disk, life.crash), promises, crash: life.crash, seen })
+        let (disk, crash) = disk.fallen(life.crash);
+        Ok(Remains { disk, promises, crash, seen })
     }
 
     /// Opens the log and judges what it holds.
-    fn begin(
+    fn begin<D: Disk>(
         &self,
-        machine: &Machine,
+        machine: &Machine<D>,
         ledger: &Ledger,
         crash: Crash,
         seen: &Seen,
-    ) -> Result<Wal<Machine>, Violation> {
+    ) -> Result<Wal<Machine<D>>, Violation> {
         let wal = self.options().open_store(machine.clone());
         let wal = wal.map_err(|e| Violation::new(Oracle::I7, format!("opening: {e}")))?;
         let found = oracle::read(&wal)?;
@@ -174,14 +182,15 @@ impl History {
     }
 
     /// The last recoveries: the same log twice, which takes new records, and no file left over.
-    fn bury(&self, remains: Remains) -> Result<(), Violation> {
+    fn bury<D: Disk>(&self, remains: Remains<D>) -> Result<(), Violation> {
         let Remains { disk, mut promises, crash, seen } = remains;
+        let options = self.options();
         let failed = |error: WalError| Violation::new(Oracle::I6, format!("the end: {error}"));
-        let wal = oracle::recover_sim(&disk, &self.options(), &mut promises, crash)?;
+        let wal = Machine::sound(disk.clone()).recover(&options, &mut promises, crash)?;
         let found = oracle::read(&wal)?;
         agree(&seen, &found.records)?;
-        let twin = disk.kill();
-        let again = oracle::recover_sim(&twin, &self.options(), &mut promises, Crash::Process)?;
+        let twin = Machine::sound(disk.kill());
+        let again = twin.recover(&options, &mut promises, Crash::Process)?;
         if oracle::read(&again)?.records != found.records {
             return Err(Violation::new(Oracle::I5, "another recovery found other records"));
         }
@@ -191,32 +200,27 @@ impl History {
         let lsn = wal.append_and_sync(&payload(key, 100)).map_err(failed)?;
         promises.appended(unit, vec![lsn.get()]);
         promises.promise(unit, Promise::Durable);
-        let disk = disk.power_loss();
+        let (disk, crash) = disk.fallen(Crash::Power);
         drop(wal);
-        drop(oracle::recover_sim(&disk, &self.options(), &mut promises, Crash::Power)?);
-        let wal = oracle::recover_sim(&disk, &self.options(), &mut promises, Crash::Process)?;
-        oracle::no_orphans(&disk, &wal)?;
+        let machine = Machine::sound(disk.clone());
+        drop(machine.recover(&options, &mut promises, crash)?);
+        let wal = machine.recover(&options, &mut promises, Crash::Process)?;
+        let names = disk.store().list();
+        let names = names.map_err(|e| Violation::new(Oracle::I11, format!("listing: {e}")))?;
+        oracle::only_live_files(&names, disk.unpublished(), &wal)?;
         wal.close().map_err(failed)
-    }
-}
-
-/// The disk after a crash.
-fn fallen(disk: &SimStore, crash: Crash) -> SimStore {
-    match crash {
-        Crash::Process => disk.kill(),
-        Crash::Power => disk.power_loss(),
     }
 }
 
 impl Life {
     /// Ends a life whose threads are done. Returns what is left of one that falls with the log
     /// open.
-    fn conclude(
+    fn conclude<D: Disk>(
         &self,
-        machine: &Machine,
+        machine: &Machine<D>,
         ledger: &Ledger,
-        wal: Arc<Wal<Machine>>,
-    ) -> Result<Option<(Promises, SimStore)>, Violation> {
+        wal: Arc<Wal<Machine<D>>>,
+    ) -> Result<Option<(Promises, D)>, Violation> {
         let harmless = machine.is_harmless();
         if !ledger.is_dead() && harmless && ledger.book().is_poisoned() {
             let why = wal.sync().err().map(|error| error.to_string());
@@ -224,7 +228,7 @@ impl Life {
             return Err(Violation::new(Oracle::I10, what));
         }
         if harmless {
-            machine.disk().heal();
+            machine.heal();
         }
         if let Some(before) = ledger.begin()
             && harmless

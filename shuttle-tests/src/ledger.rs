@@ -6,7 +6,6 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cohort_wal::WalError;
-use cohort_wal::sim::SimStore;
 use simulation::history::{History, Promise};
 use simulation::oracle::{Oracle, Violation};
 
@@ -44,7 +43,6 @@ pub struct Book {
     dead: bool,
     /// What was promised until the death.
     frozen: Option<History>,
-    image: Option<SimStore>,
 }
 
 /// One life of a log.
@@ -75,29 +73,14 @@ impl Ledger {
         dies
     }
 
-    /// Keeps the disk as it was at the death.
-    pub fn keep(&self, image: SimStore) {
-        self.book().image = Some(image);
-    }
-
     /// Whether the computer is dead.
     pub fn is_dead(&self) -> bool {
         self.book().dead
     }
 
-    /// What was promised until the death and the disk as it was then. Waits for a call that is
-    /// taking it away.
-    pub fn remains(&self) -> Option<(History, SimStore)> {
-        while self.is_dead() {
-            let mut book = self.book();
-            let image = book.image.take();
-            if let (Some(image), Some(history)) = (image, book.frozen.take()) {
-                return Some((history, image));
-            }
-            drop(book);
-            shuttle::thread::yield_now();
-        }
-        None
+    /// What was promised until the death.
+    pub fn frozen(&self) -> Option<History> {
+        self.book().frozen.take()
     }
 
     /// Enters the beginning of a call; `None` in a dead computer, where nothing begins.

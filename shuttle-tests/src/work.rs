@@ -9,6 +9,7 @@ use simulation::history::Promise;
 use simulation::oracle::{Oracle, Violation};
 use simulation::record::{identify, payload};
 
+use crate::disk::Disk;
 use crate::ledger::{Before, Ledger, Seen};
 use crate::machine::Machine;
 
@@ -60,19 +61,24 @@ impl fmt::Debug for Op {
 
 /// A thread at work.
 #[derive(Debug)]
-pub struct Worker {
-    wal: Arc<Wal<Machine>>,
-    machine: Machine,
+pub struct Worker<D: Disk> {
+    wal: Arc<Wal<Machine<D>>>,
+    machine: Machine<D>,
     ledger: Arc<Ledger>,
     owner: u64,
     /// The own units whose place is known, with their last record's place.
     own: Vec<(usize, u64)>,
 }
 
-impl Worker {
+impl<D: Disk> Worker<D> {
     /// A thread that appends as `owner`.
     #[must_use]
-    pub fn new(wal: Arc<Wal<Machine>>, machine: Machine, ledger: Arc<Ledger>, owner: u64) -> Self {
+    pub fn new(
+        wal: Arc<Wal<Machine<D>>>,
+        machine: Machine<D>,
+        ledger: Arc<Ledger>,
+        owner: u64,
+    ) -> Self {
         Self { wal, machine, ledger, owner, own: Vec::new() }
     }
 
@@ -96,7 +102,7 @@ impl Worker {
             Op::Wait(back) => self.wait(*back, before),
             Op::Read => self.read(before),
             Op::Close => self.close(before),
-            Op::Heal => self.machine.disk().heal(),
+            Op::Heal => self.machine.heal(),
         }
     }
 
@@ -144,7 +150,7 @@ impl Worker {
     fn promised(
         &self,
         what: &str,
-        call: impl Fn(&Wal<Machine>) -> cohort_wal::Result<()>,
+        call: impl Fn(&Wal<Machine<D>>) -> cohort_wal::Result<()>,
         promise: Promise,
         before: &Before,
     ) {
@@ -221,7 +227,7 @@ impl Worker {
 
     /// Reading fails when the disk does, and for no other reason.
     fn unreadable(&self, error: &WalError) {
-        let injected = self.machine.disk().injected();
+        let injected = self.machine.injected();
         let struck = injected.iter().any(|(call, _)| *call == SimCall::Read);
         let excused = struck && matches!(error, WalError::Io { .. });
         self.expect(excused, || format!("a reader beside the writers fails: {error}"));

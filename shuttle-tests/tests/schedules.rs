@@ -11,10 +11,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cohort_wal::sim::{Profile, SimCall, SimFault, SimFaultKind};
-use cohort_wal::{Gather, Preallocate};
+use cohort_wal::sim::{Profile, SimCall, SimFaultKind, SimStore};
+use cohort_wal::{Gather, MemStore, Preallocate};
 use shuttle::Runner;
 use shuttle::scheduler::{RandomScheduler, UncontrolledNondeterminismCheckScheduler};
+use shuttle_tests::disk::{Disk, Files};
+use shuttle_tests::fault::Fault;
 use shuttle_tests::history::{End, History, Life, Trouble};
 use shuttle_tests::schedule::{Order, config, number, quiet};
 use shuttle_tests::work::Op;
@@ -38,7 +40,9 @@ fn explore(test: &str, history: impl Fn(u64) -> History) {
         for order in [Order::Random(seed), Order::Pct { seed, depth: 3 }] {
             let played = catch_unwind(AssertUnwindSafe(|| {
                 let history = Arc::clone(&history);
-                let play = move || history.play().unwrap_or_else(|broken| panic!("{broken}"));
+                let play = move || {
+                    history.play::<SimStore>().unwrap_or_else(|broken| panic!("{broken}"));
+                };
                 order.explore(ROUND, play);
             }));
             if let Err(cause) = played {
@@ -79,21 +83,27 @@ fn history(seed: u64, mut life: Life) -> History {
 }
 
 fn trouble(kind: SimFaultKind, call: SimCall, after: u64) -> Trouble {
-    Trouble { fault: SimFault::new(kind).on(call).after(after), harmless: false }
+    Trouble { fault: Fault { kind, call, after, sticky: false }, harmless: false }
 }
 
-#[test]
-fn a_seed_names_one_schedule() {
+/// Plays each of a few schedules twice and fails where the second time has other choices.
+fn twice_the_same<D: Disk>() {
     quiet();
     for seed in 0..40 {
         let mut history = history(seed, life(vec![vec![Op::Commit(24), Op::Append(1_900)]; 4]));
         history.lives[0].threads.push(vec![Op::Append(4_000), Op::Flush, Op::Read, Op::Rotate]);
         history.lives[0].death = (seed % 2 == 0).then_some(60);
-        // Plays each schedule twice and fails where the second time has other choices.
         let order = RandomScheduler::new_from_seed(seed, 2);
         let twice = UncontrolledNondeterminismCheckScheduler::new(order);
-        Runner::new(twice, config()).run(move || history.play().unwrap());
+        Runner::new(twice, config()).run(move || history.play::<D>().expect("a promise"));
     }
+}
+
+#[test]
+fn a_seed_names_one_schedule() {
+    twice_the_same::<SimStore>();
+    twice_the_same::<MemStore>();
+    twice_the_same::<Files>();
 }
 
 #[test]
@@ -170,10 +180,9 @@ fn a_full_disk_loses_nothing_and_holds_nobody() {
         threads.push(vec![Op::Append(5_000), Op::Flush, Op::Rotate, Op::Commit(3_000)]);
         threads.push(vec![Op::Flush, Op::Sync, Op::Heal, Op::Sync, Op::Commit(24)]);
         let calls = [SimCall::Write, SimCall::Create, SimCall::Write];
-        let fault = SimFault::new(SimFaultKind::Short(std::io::ErrorKind::StorageFull))
-            .on(pick(&calls, seed))
-            .after(seed % 7)
-            .sticky();
+        let kind = SimFaultKind::Short(std::io::ErrorKind::StorageFull);
+        let (call, after) = (pick(&calls, seed), seed % 7);
+        let fault = Fault { kind, call, after, sticky: true };
         let troubles = vec![Trouble { fault, harmless: true }];
         let end = if seed % 2 == 0 { End::Close } else { End::Fall };
         history(seed, Life { troubles, end, ..life(threads) })

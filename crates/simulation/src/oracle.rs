@@ -119,15 +119,22 @@ pub fn recover_sim(
     crash: Crash,
 ) -> Result<Wal<SimStore>, Violation> {
     let wal = recover(store.clone(), options, history, crash)?;
-    let bytes = store.bytes();
+    read_in_bounds(store.bytes_read(), store.bytes())?;
+    Ok(wal)
+}
+
+/// What a recovery, and the replay after it, have read of so many bytes.
+///
+/// # Errors
+/// [`Oracle::I12`] when it is too much.
+pub fn read_in_bounds(read: u64, bytes: u64) -> Result<(), Violation> {
     // A look at each header, a scan, a copy of the tail, and the replay; and some slack for files
     // that recovery has just removed.
     let bound = 6 * bytes + (256 << 10);
-    if store.bytes_read() > bound {
-        let what = format!("{} bytes read of {bytes}", store.bytes_read());
-        return Err(Violation::new(Oracle::I12, what));
+    if read > bound {
+        return Err(Violation::new(Oracle::I12, format!("{read} bytes read of {bytes}")));
     }
-    Ok(wal)
+    Ok(())
 }
 
 /// The files of a log that is open and was just recovered for the second time.
@@ -137,8 +144,19 @@ pub fn recover_sim(
 pub fn no_orphans(store: &SimStore, wal: &Wal<SimStore>) -> Result<(), Violation> {
     let names = store.list();
     let names = names.map_err(|e| Violation::new(Oracle::I11, format!("listing: {e}")))?;
+    only_live_files(&names, store.unpublished(), wal)
+}
+
+/// The same over any store: its files, and how many it has without a name.
+///
+/// # Errors
+/// [`Oracle::I11`] when there are others than CONTROL and the live segments.
+pub fn only_live_files<S: WalStore>(
+    names: &[String],
+    leftovers: usize,
+    wal: &Wal<S>,
+) -> Result<(), Violation> {
     let expected = wal.recovery().segments + 1;
-    let leftovers = store.unpublished();
     if names.len() as u64 != expected || leftovers != 0 {
         let what = format!("{expected} files expected, {names:?} and {leftovers} without a name");
         return Err(Violation::new(Oracle::I11, what));
