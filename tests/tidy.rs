@@ -13,6 +13,8 @@ mod atomics;
 mod documents;
 #[path = "tidy/layers.rs"]
 mod layers;
+#[path = "tidy/mutants.rs"]
+mod mutants;
 #[path = "tidy/primitives.rs"]
 mod primitives;
 #[path = "tidy/shape.rs"]

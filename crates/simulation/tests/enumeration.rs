@@ -3,12 +3,12 @@
 
 use std::panic::resume_unwind;
 
-use cohort_wal::sim::Profile;
+use cohort_wal::sim::{Profile, SimCall, SimStore};
 use simulation::enumerate::{Address, Tally, visit};
-use simulation::workload::Workload;
+use simulation::workload::{Workload, options};
 
 /// Longer than what is visited in full, and each for a reason of its own.
-const TELLING: [(&str, &str); 9] = [
+const TELLING: [(&str, &str); 10] = [
     ("sry", "bytes in two segments, of which the older one is not synced yet"),
     ("srsy", "bytes in two segments, none of them synced"),
     ("sysry", "a segment of which only the first part is synced when it is left"),
@@ -17,6 +17,7 @@ const TELLING: [(&str, &str); 9] = [
     ("lmmmmbf", "a batch that does not fit behind what its segment holds"),
     ("mmfpmy", "places that what a crash cut had before"),
     ("bfpsmf", "the same, with a batch that might come back in part"),
+    ("mfmf", "a frame that was appended when something was written and nothing synced"),
     ("sykcp", "recoveries of recoveries"),
 ];
 
@@ -79,4 +80,18 @@ fn a_visit_is_a_function_of_its_address() {
     for bad in ["sry/ext4/1", "sz/ext4/1/64", "sy/fat/1/64", "sy/ext4/1/64/3"] {
         assert!(bad.parse::<Address>().is_err(), "{bad}");
     }
+}
+
+#[test]
+fn a_commit_syncs_what_it_wrote_through_the_handle_that_wrote_it() {
+    // A system may report an error of writing back to nobody but the handles it knew then.
+    let disk = SimStore::new(Profile::Ext4, 1);
+    let wal = options().open_store(disk.clone()).unwrap();
+    let (opened, synced) = (disk.calls(SimCall::Open), disk.calls(SimCall::Sync));
+    wal.append_and_sync(b"in the first segment").unwrap();
+    wal.append(b"left unsynced").unwrap();
+    wal.rotate().unwrap();
+    wal.append_and_sync(b"in the second").unwrap();
+    assert_eq!(disk.calls(SimCall::Open), opened);
+    assert!(disk.calls(SimCall::Sync) >= synced + 4, "two commits, a header and a claim");
 }

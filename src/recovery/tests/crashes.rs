@@ -110,6 +110,48 @@ fn either_slot_may_be_lost_after_recovery() {
 }
 
 #[test]
+fn either_slot_may_be_lost_after_a_crash_in_recovery() {
+    // The newer slot alone has the head, and what is below the head goes.
+    let (mut files, expected) = worn();
+    let old = Slot { generation: 1, claim: claim(3, 240) };
+    let moved = Slot { generation: 2, claim: Claim { head: 120, ..claim(3, 240) } };
+    files.0.insert(name::CONTROL.to_owned(), control_bytes(old, moved));
+    let disk = disk(&files);
+    disk.record();
+    drop(open(&disk, &options()).unwrap());
+    let mut removed = 0;
+    for (number, moment) in disk.moments().iter().enumerate() {
+        for slot in [0, 4096] {
+            let mut files = files_of(moment);
+            if files.0.contains_key(&name::segment(1)) {
+                continue;
+            }
+            files.file("CONTROL")[slot + 40] ^= 1;
+            let (store, recovered) = files.opened();
+            assert_eq!(bodies(&store, &recovered), expected, "{number} {slot}");
+            removed += 1;
+        }
+    }
+    assert!(removed > 0, "the segment below the head was removed");
+}
+
+#[test]
+fn what_a_crash_left_without_a_name_is_swept() {
+    let disk = disk(&worn().0);
+    disk.record();
+    drop(open(&disk, &options()).unwrap());
+    let mut left = 0;
+    for moment in disk.moments() {
+        let leftovers = moment.unpublished();
+        let recovered = open(&moment, &options()).unwrap();
+        assert_eq!(recovered.report.swept, u64::try_from(leftovers).unwrap());
+        assert_eq!(moment.unpublished(), 0);
+        left += leftovers;
+    }
+    assert!(left > 0, "an open that dies leaves a file without a name");
+}
+
+#[test]
 fn what_recovery_showed_is_there_after_a_power_loss() {
     let (files, expected) = worn();
     let disk = disk(&files);
