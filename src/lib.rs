@@ -40,7 +40,7 @@
 //! | promise | given by | survives |
 //! |---|---|---|
 //! | buffered | `append`, `append_vectored`, `append_batch` | nothing yet; the order is fixed |
-//! | flushed | `flush`, `iter` | death of the process |
+//! | flushed | `flush`, `rotate`; `iter`, unless the log is poisoned | death of the process |
 //! | durable | `sync`, `wait_durable`, `append_and_sync`, `append_batch_and_sync`, `close` | power loss |
 //!
 //! Records come back in LSN order, a batch whole or not at all, and nothing that was not
