@@ -108,6 +108,9 @@ fn enumerate(tasks: impl Fn(u64) -> Vec<Task>, states: u64, seed: u64, json: boo
                                 tally.add(&visited);
                                 bar.set_message(format!("{} states", tally.states));
                                 bar.inc(1);
+                                if seeds > 1 && tally.states >= states {
+                                    next.store(tasks.len(), Ordering::Relaxed);
+                                }
                             }
                             Err(found) => {
                                 next.store(tasks.len(), Ordering::Relaxed);
