@@ -1,9 +1,9 @@
 //! Logs that are damaged in several places at once.
 //!
 //! A case is a function of a seed and a number: a small log, and one to six blows to its files
-//! ([`blow`]), or a device that lies while the log is written. Opening must refuse, or reading
+//! (`blow`), or a device that lies while the log is written. Opening must refuse, or reading
 //! must, or all records must be there; what damage may take without an error is exactly what lies
-//! at or above the newest witness that survives it ([`layout`]).
+//! at or above the newest witness that survives it (`layout`).
 
 mod blow;
 mod judge;

@@ -102,7 +102,9 @@ impl File {
             let mut noise = newest(open);
             rng.fill(&mut noise);
             let valid = elsewhere[rng.below(elsewhere.len())].clone();
-            let stale = freed.iter().filter(|bytes| bytes.len() > *at);
+            // Only a block that is new to the file can have been somebody else's.
+            let is_new = content(&self.durable, *at, noise.len()).iter().all(|byte| *byte == 0);
+            let stale = freed.iter().filter(|bytes| is_new && bytes.len() > *at);
             let stale = stale.map(|bytes| content(bytes, *at, noise.len()));
             let stale: Vec<_> = stale.collect();
             for garbage in [noise, valid].into_iter().chain(stale) {
