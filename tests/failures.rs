@@ -22,5 +22,7 @@ mod drops;
 mod ledger;
 #[path = "failures/power.rs"]
 mod power;
+#[path = "failures/reading.rs"]
+mod reading;
 #[path = "failures/reentrant.rs"]
 mod reentrant;

@@ -206,6 +206,12 @@ impl<D: Disk> Worker<D> {
                             self.expect(key.is_some(), || format!("{lsn} is not a record"));
                             seen.push((lsn, key.unwrap_or(u64::MAX)));
                         }
+                        Err(error @ WalError::Poisoned { .. }) => {
+                            // Behind what is durable a failed sync may have lost something.
+                            self.ledger.end::<()>("read", before, &Err(error), self.durable());
+                            whole = false;
+                            break;
+                        }
                         Err(error) => {
                             self.unreadable(&error);
                             whole = false;

@@ -29,6 +29,14 @@ pub struct WalIter<S: WalStore = FileStore> {
     end: u64,
     /// The caller named this LSN; a record must start there.
     first: Option<u64>,
+    /// The log that appends meanwhile, if any.
+    beside: Option<Arc<dyn Beside>>,
+}
+
+/// A log that is read while it lives: what it wrote and has not synced may be lost yet.
+pub(crate) trait Beside: Send + Sync {
+    /// Makes every byte below `lsn` durable, or says why it never will be.
+    fn settle(&self, lsn: u64) -> Result<()>;
 }
 
 impl<S: WalStore> fmt::Debug for WalIter<S> {
@@ -40,13 +48,14 @@ impl<S: WalStore> fmt::Debug for WalIter<S> {
 
 impl<S: WalStore> WalIter<S> {
     /// A cursor over `[from, end)` of a live chain in ascending order whose oldest kept byte is
-    /// at `head`.
+    /// at `head`. All of it is durable, or the log is `beside`.
     pub(crate) fn over(
         store: Arc<S>,
         live: Vec<SegmentHeader>,
         head: u64,
         from: u64,
         end: u64,
+        beside: Option<Arc<dyn Beside>>,
     ) -> Result<Self> {
         if from < head {
             return Err(WalError::Truncated { lsn: Lsn::new(from), head: Lsn::new(head) });
@@ -57,7 +66,7 @@ impl<S: WalStore> WalIter<S> {
         left.reverse();
         let first = (from != head && from < end).then_some(from);
         let segment = store.locate("");
-        let mut iter = Self { store, left, scanner: None, segment, from, end, first };
+        let mut iter = Self { store, left, scanner: None, segment, from, end, first, beside };
         if from >= end {
             iter.left.clear();
         } else if first.is_some() {
@@ -70,8 +79,10 @@ impl<S: WalStore> WalIter<S> {
     /// now and then, otherwise does no I/O, and allocates only for a record larger than a block.
     ///
     /// # Errors
-    /// [`WalError::Corruption`] where bytes are damaged, [`WalError::Io`] where they cannot be
-    /// read; the iterator ends after either.
+    /// [`WalError::Corruption`] where durable bytes are damaged, [`WalError::Io`] where they cannot
+    /// be read, [`WalError::Poisoned`] where a failed sync has lost what was not durable; the
+    /// iterator ends after any of them. Bytes that are damaged and not durable yet are synced
+    /// before it is said which they are: that blocks, and fails as [`sync`](crate::Wal::sync) does.
     ///
     /// # Examples
     /// ```
@@ -125,7 +136,14 @@ impl<S: WalStore> WalIter<S> {
         }
     }
 
+    /// What the bytes at `lsn` are that do not hold a frame.
+    ///
+    /// After a failed sync a system may show what its disk has instead of what was written, and
+    /// it may do so before anyone was told. Bytes that are synced since are damaged for sure.
     fn damage(&self, lsn: u64, why: &'static str) -> WalError {
+        if let Some(Err(lost)) = self.beside.as_ref().map(|log| log.settle(lsn + 1)) {
+            return lost;
+        }
         let base = self.scanner.as_ref().map_or(0, Scanner::base);
         WalError::Corruption {
             path: self.segment.clone(),

@@ -7,6 +7,7 @@ mod iter;
 mod readonly;
 mod record;
 
+pub(crate) use iter::Beside;
 pub use iter::WalIter;
 pub use readonly::{SegmentInfo, WalReader};
 pub use record::{Record, RecordRef};

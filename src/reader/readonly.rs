@@ -139,7 +139,7 @@ impl WalReader {
 
     fn read(&self, from: u64) -> Result<WalIter<FileStore>> {
         let Look { live, head, end, .. } = &self.look;
-        WalIter::over(Arc::clone(&self.store), live.clone(), *head, from, *end)
+        WalIter::over(Arc::clone(&self.store), live.clone(), *head, from, *end, None)
     }
 
     /// Oldest LSN kept.

@@ -2,14 +2,22 @@
 
 use super::Wal;
 use crate::error::{Result, WalError};
+use crate::flush::{Engine, Storage};
 use crate::lsn::Lsn;
-use crate::reader::WalIter;
+use crate::reader::{Beside, WalIter};
 use crate::store::WalStore;
 use crate::sync::Arc;
 
+impl<S: WalStore> Beside for Engine<Storage<S>> {
+    fn settle(&self, lsn: u64) -> Result<()> {
+        Self::settle(self, lsn)
+    }
+}
+
 impl<S: WalStore> Wal<S> {
     /// Iterates over everything appended before the call, from the head. Flushes first. On a
-    /// poisoned log it covers what is durable.
+    /// poisoned log it covers what is durable; one that was made before the failure may end
+    /// with [`WalError::Poisoned`] behind that.
     ///
     /// # Errors
     /// As [`flush`](Self::flush), except for poison; [`WalError::Io`].
@@ -64,6 +72,7 @@ impl<S: WalStore> Wal<S> {
         let storage = self.engine.backing();
         let head = storage.control().claim().head;
         let store = Arc::clone(storage.store());
-        WalIter::over(store, storage.live(), head, from.unwrap_or(head), end)
+        let beside = Arc::clone(&self.engine);
+        WalIter::over(store, storage.live(), head, from.unwrap_or(head), end, Some(beside))
     }
 }

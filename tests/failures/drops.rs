@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, OnceLock, Weak, mpsc};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use cohort_wal::{MemStore, Result, Wal, WalError, WalOptions};
 
@@ -157,26 +158,35 @@ fn the_last_handle_dropped_inside_a_stage_closes_the_log_all_the_same() {
         let memory = MemStore::new();
         let (store, script) = FaultyStore::over(memory.clone());
         let wal = Arc::new(WalOptions::new().ring_bytes(1 << 20).open_store(store).unwrap());
-        let known = Mutex::new(Some(Arc::downgrade(&wal)));
-        let (tell, held) = mpsc::channel();
+        let known = Arc::downgrade(&wal);
+        let left_to = Arc::new(Mutex::new(None));
+        let offer = Arc::clone(&left_to);
         script.hook(move |op, _| {
             let writer = thread::current().name() == Some("cohort-wal-writer");
-            let known = if op == Op::Write && writer { known.lock().unwrap().take() } else { None };
-            if let Some(wal) = known.and_then(|wal| wal.upgrade()) {
-                tell.send(()).unwrap();
-                while Arc::strong_count(&wal) > 1 {
-                    thread::yield_now();
+            let Some(wal) = known.upgrade().filter(|_| op == Op::Write && writer) else { return };
+            *offer.lock().unwrap() = Some(false);
+            // An appender that waits for this stage cannot let go of its handle.
+            let deadline = Instant::now() + Duration::from_millis(50);
+            while Arc::strong_count(&wal) > 1 {
+                let mut offer = offer.lock().unwrap();
+                if *offer == Some(false) && Instant::now() > deadline {
+                    *offer = None;
+                    return;
                 }
+                drop(offer);
+                thread::yield_now();
             }
         });
         let mut appended = 0;
-        while held.try_recv().is_err() {
+        loop {
             wal.append(&[7; 1_000]).unwrap();
             appended += 1;
-        }
-        for _ in 0..100 {
-            wal.append(&[8; 1_000]).unwrap();
-            appended += 1;
+            // Slower than the writer, so that the ring has room while that is in its stage.
+            thread::sleep(Duration::from_micros(u64::from(appended % 64 == 0) * 1_000));
+            if let Some(taken) = left_to.lock().unwrap().as_mut() {
+                *taken = true;
+                break;
+            }
         }
         drop(wal);
         let again = loop {
