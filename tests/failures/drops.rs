@@ -1,9 +1,9 @@
 //! What is dropped while the log works is the store's code as well.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Mutex, OnceLock, Weak, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cohort_wal::{MemStore, Result, Wal, WalError, WalOptions};
 
@@ -166,14 +166,14 @@ fn the_last_handle_dropped_inside_a_stage_closes_the_log_all_the_same() {
             let Some(wal) = known.upgrade().filter(|_| op == Op::Write && writer) else { return };
             *offer.lock().unwrap() = Some(false);
             // An appender that waits for this stage cannot let go of its handle.
-            let deadline = Instant::now() + Duration::from_millis(50);
-            while Arc::strong_count(&wal) > 1 {
-                let mut offer = offer.lock().unwrap();
-                if *offer == Some(false) && Instant::now() > deadline {
-                    *offer = None;
-                    return;
+            for _ in 0..50 {
+                thread::sleep(Duration::from_millis(1));
+                if *offer.lock().unwrap() == Some(true) {
+                    break;
                 }
-                drop(offer);
+            }
+            let taken = offer.lock().unwrap().take() == Some(true);
+            while taken && Arc::strong_count(&wal) > 1 {
                 thread::yield_now();
             }
         });

@@ -1,0 +1,5 @@
+//! Hands libFuzzer's inputs to [`cohort_wal_fuzz::control`].
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| cohort_wal_fuzz::control(data));
