@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use cohort_wal::Wal;
+use simulation::dice::Dice;
 use simulation::oracle::{Oracle, Violation, read};
 
 use crate::cuts::Failure;
@@ -35,12 +36,6 @@ pub struct Tally {
     pub failures: u64,
     /// Reopened on the same mount afterwards; the others needed a new mount.
     pub reopened: u64,
-}
-
-fn dice(state: &mut u64, bound: u64) -> u64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let word = (*state ^ (*state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    (word ^ (word >> 27)) % bound
 }
 
 /// Tries to put a disk of ours under a file system; otherwise says what is missing here.
@@ -96,7 +91,7 @@ pub fn images(
     seed: u64,
     progress: impl Fn(&Tally),
 ) -> Result<Tally, Failure> {
-    let (mut tally, mut state) = (Tally::default(), seed);
+    let (mut tally, mut dice) = (Tally::default(), Dice::new(&[seed]));
     let mut round = 0;
     while tally.images < count {
         let folder = tempfile::tempdir()?;
@@ -109,11 +104,11 @@ pub fn images(
         let mut moments = Vec::new();
         let mut worker = Worker::start(&device.path().join("log"), threads, round)?;
         for _ in 0..MOMENTS {
-            let reports = dice(&mut state, 60);
+            let reports = dice.number() % 60;
             tally.acknowledged += worker.hear(&mut ledger, |heard| heard >= reports)?.0;
             // What was heard by now was acknowledged before the moment that is kept.
             let owed = ledger.clone();
-            disk.keep_after(dice(&mut state, 24));
+            disk.keep_after(dice.number() % 24);
             let mut kept = None;
             tally.acknowledged += worker
                 .hear(&mut ledger, |_| {
@@ -177,7 +172,7 @@ pub fn failing_disk(
     seed: u64,
     progress: impl Fn(&Tally),
 ) -> Result<Tally, Failure> {
-    let (mut tally, mut state) = (Tally::default(), seed);
+    let (mut tally, mut dice) = (Tally::default(), Dice::new(&[seed]));
     for round in 0..rounds {
         let folder = tempfile::tempdir()?;
         let disk = Disk::new(kind.image_bytes());
@@ -190,14 +185,13 @@ pub fn failing_disk(
         let owner = Owner { round, thread: 0 };
         let wal = options().open(&log);
         let wal = wal.map_err(|error| io::Error::other(error.to_string()))?;
-        let (next, error) =
-            commit(&wal, owner, 0, 1 + dice(&mut state, 40), &mut ledger, &mut tally);
+        let (next, error) = commit(&wal, owner, 0, 1 + dice.number() % 40, &mut ledger, &mut tally);
         if let Some(error) = error {
             return Err(io::Error::other(error.to_string()).into());
         }
 
-        let left = Some(dice(&mut state, 12));
-        disk.trouble(match dice(&mut state, 3) {
+        let left = Some(dice.number() % 12);
+        disk.trouble(match dice.number() % 3 {
             0 => Trouble { flushes_left: left, ..Trouble::default() },
             _ => Trouble { writes_left: left, ..Trouble::default() },
         });
@@ -218,7 +212,7 @@ pub fn failing_disk(
             return Err(Violation::new(Oracle::I10, what).into());
         }
         drop(wal);
-        if dice(&mut state, 2) == 0 {
+        if dice.number() % 2 == 0 {
             // The cache lets go of its clean pages, those that no sync will write included.
             std::fs::write("/proc/sys/vm/drop_caches", "1")?;
         }

@@ -4,6 +4,8 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use simulation::dice::Dice;
+
 use crate::device::{Device, Kind};
 use crate::ledger::Ledger;
 use crate::worker::{Worker, check};
@@ -48,13 +50,6 @@ impl From<simulation::oracle::Violation> for Failure {
     }
 }
 
-/// A small deterministic stream of numbers.
-fn dice(state: &mut u64, bound: u64) -> u64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let word = (*state ^ (*state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    (word ^ (word >> 27)) % bound
-}
-
 /// Lets a worker commit for a while; returns it alive.
 fn at_work(
     dir: &Path,
@@ -94,12 +89,12 @@ pub fn kills(
     seed: u64,
     progress: impl Fn(&Tally),
 ) -> Result<Tally, Failure> {
-    let (mut tally, mut state) = (Tally::default(), seed);
+    let (mut tally, mut dice) = (Tally::default(), Dice::new(&[seed]));
     while tally.rounds < rounds {
         let folder = tempfile::tempdir()?;
         let mut ledger = Ledger::default();
         for _ in 0..LIVES.min(rounds - tally.rounds) {
-            let reports = dice(&mut state, 300);
+            let reports = dice.number() % 300;
             let round = tally.rounds;
             let mut worker =
                 at_work(folder.path(), threads, round, reports, &mut ledger, &mut tally)?;
@@ -128,7 +123,7 @@ pub fn power_cuts(
     seed: u64,
     progress: impl Fn(&Tally),
 ) -> Result<Tally, Failure> {
-    let (mut tally, mut state) = (Tally::default(), seed);
+    let (mut tally, mut dice) = (Tally::default(), Dice::new(&[seed]));
     let mut device = Device::new(kind)?;
     let log = device.path().join("log");
     while tally.rounds < rounds {
@@ -136,11 +131,11 @@ pub fn power_cuts(
         let mut ledger = Ledger::default();
         for _ in 0..LIVES.min(rounds - tally.rounds) {
             device.mount()?;
-            let reports = dice(&mut state, 200);
+            let reports = dice.number() % 200;
             let round = tally.rounds;
             let mut worker = at_work(&log, threads, round, reports, &mut ledger, &mut tally)?;
             let begin = SystemTime::now();
-            let wait = Duration::from_micros(dice(&mut state, 3000));
+            let wait = Duration::from_micros(dice.number() % 3000);
             while begin.elapsed().is_ok_and(|waited| waited < wait) {
                 std::hint::spin_loop();
             }
@@ -154,7 +149,7 @@ pub fn power_cuts(
             device.unmount()?;
             tally.rounds += 1;
             if tally.rounds % 3 != 0 {
-                let second = dice(&mut state, 2) == 0;
+                let second = dice.number() % 2 == 0;
                 again(&mut device, &log, &mut ledger, &mut tally, second)?;
                 tally.lied_while_cut += u64::from(last.owes_more_than(&ledger));
             }

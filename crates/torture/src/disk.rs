@@ -18,6 +18,7 @@ use fuser::{
     Generation, INodeNo, LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyData, ReplyEmpty,
     ReplyEntry, ReplyOpen, ReplyWrite, Request, WriteFlags,
 };
+use simulation::dice::Dice;
 
 /// What the kernel writes whole or, if the power goes, perhaps not at all.
 const SECTOR: usize = 512;
@@ -87,25 +88,19 @@ impl State {
     /// and subsets of sectors.
     #[must_use]
     pub fn loss(&self, number: u64, seed: u64) -> Image {
-        let mut state = seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let mut dice = move || {
-            state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let word = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            word ^ (word >> 27)
-        };
-        let count = self.pending.len().max(1) as u64;
-        let cut = usize::try_from(dice() % count).unwrap_or(0);
+        let mut dice = Dice::new(&[seed, number]);
+        let cut = dice.below(self.pending.len());
         let blocks = match number {
             0 => self.durable.clone(),
             1 => self.with(|_, _| true),
             _ => match number % 4 {
                 0 => self.with(|write, _| write <= cut),
-                1 => self.with(|write, _| write < cut || write == cut && dice() & 1 == 1),
+                1 => self.with(|write, _| write < cut || write == cut && dice.one_in(2)),
                 2 => {
-                    let kept: Vec<_> = self.pending.iter().map(|_| dice() & 1 == 1).collect();
+                    let kept: Vec<_> = self.pending.iter().map(|_| dice.one_in(2)).collect();
                     self.with(|write, _| kept[write])
                 }
-                _ => self.with(|_, _| dice() & 1 == 1),
+                _ => self.with(|_, _| dice.one_in(2)),
             },
         };
         Image(blocks)
