@@ -137,6 +137,41 @@ impl WalReader {
         self.read(lsn.get())
     }
 
+    /// The records of one of [`segments`](Self::segments), from the head on; none when all of
+    /// them are below it. No record and no batch is in two segments, so that all of them may be
+    /// read at once by as many threads, and together they are what [`iter`](Self::iter) shows.
+    ///
+    /// # Errors
+    /// [`WalError::NotFound`] for a segment of another log, and as [`iter`](Self::iter).
+    ///
+    /// # Examples
+    /// ```
+    /// # use cohort_wal::{Wal, WalOptions};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// let wal = Wal::open(dir.path())?;
+    /// wal.append(b"in the first segment")?;
+    /// wal.rotate()?;
+    /// wal.append(b"in the second")?;
+    /// wal.close()?;
+    /// let reader = WalOptions::new().open_read_only(dir.path())?;
+    /// let mut each = Vec::new();
+    /// for segment in reader.segments() {
+    ///     each.push(reader.iter_segment(&segment)?.count());
+    /// }
+    /// assert_eq!(each, [1, 1]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn iter_segment(&self, segment: &SegmentInfo) -> Result<WalIter<FileStore>> {
+        let known = self.look.live.iter().find(|live| live.seq == segment.seq);
+        let missing = || WalError::NotFound { path: segment.path.clone() };
+        let header = *known.ok_or_else(missing)?;
+        let end = segment.end.get().min(self.look.end);
+        let from = header.base.max(self.look.head).min(end);
+        WalIter::over(Arc::clone(&self.store), vec![header], from, from, end, None)
+    }
+
     fn read(&self, from: u64) -> Result<WalIter<FileStore>> {
         let Look { live, head, end, .. } = &self.look;
         WalIter::over(Arc::clone(&self.store), live.clone(), *head, from, *end, None)

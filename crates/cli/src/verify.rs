@@ -1,9 +1,14 @@
 //! `verify`: reads every record of a log and checks it. Changes nothing.
 
+use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::thread;
 
 use clap::Args;
-use cohort_wal::{WalError, WalOptions};
+use cohort_wal::{SegmentInfo, WalError, WalOptions, WalReader};
 use serde::Serialize;
 
 use crate::Verdict;
@@ -51,6 +56,61 @@ struct Damage {
     advice: &'static str,
 }
 
+/// One pass over all segments by several threads.
+struct Sweep<'a> {
+    reader: &'a WalReader,
+    progress: Progress,
+    /// The first segment that nobody has taken: all before it are read to their end or damage.
+    next: AtomicUsize,
+    /// Somebody met damage: what nobody has taken comes behind it.
+    stop: AtomicBool,
+    records: AtomicU64,
+    /// LSNs passed.
+    done: AtomicU64,
+}
+
+/// What one segment holds.
+struct Part {
+    index: usize,
+    records: u64,
+    bytes: u64,
+    result: Result<(), WalError>,
+}
+
+impl Sweep<'_> {
+    fn read(&self, segments: &[SegmentInfo]) -> Vec<Part> {
+        let mut parts = Vec::new();
+        while !self.stop.load(Relaxed) {
+            let index = self.next.fetch_add(1, Relaxed);
+            let Some(segment) = segments.get(index) else { break };
+            let mut part = Part { index, records: 0, bytes: 0, result: Ok(()) };
+            part.result = self.read_one(segment, &mut part);
+            self.stop.fetch_or(part.result.is_err(), Relaxed);
+            parts.push(part);
+        }
+        parts
+    }
+
+    fn read_one(&self, segment: &SegmentInfo, part: &mut Part) -> Result<(), WalError> {
+        let mut records = self.reader.iter_segment(segment)?;
+        let mut from = segment.base.max(self.reader.head_lsn()).get();
+        while let Some(record) = records.read_next() {
+            let record = record?;
+            part.records += 1;
+            part.bytes += record.len() as u64;
+            if part.records.is_multiple_of(RECORDS_PER_LOOK) {
+                let lsn = record.lsn().get();
+                let done = self.done.fetch_add(lsn - from, Relaxed) + lsn - from;
+                from = lsn;
+                let records = self.records.fetch_add(RECORDS_PER_LOOK, Relaxed) + RECORDS_PER_LOOK;
+                self.progress.set_position(done);
+                self.progress.say(|| format!("{} records", grouped(records)));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Reads every record from head to end.
 pub(crate) fn execute(args: &VerifyArgs) -> Result<Verdict, Failure> {
     let path = args.dir.display().to_string();
@@ -80,22 +140,39 @@ pub(crate) fn execute(args: &VerifyArgs) -> Result<Verdict, Failure> {
 }
 
 impl Verification {
+    /// Reads the segments, several at once; what counts is the first damage in the log's order,
+    /// and what is below it.
     fn read_all(&mut self, args: &VerifyArgs) -> Result<(), WalError> {
         let reader = WalOptions::new().open_read_only(&args.dir)?;
         let (head, end) = (reader.head_lsn().get(), reader.end_lsn().get());
         self.head = Some(head);
         self.end = Some(end);
         self.cleanly_closed = reader.is_clean();
+        let segments = reader.segments();
         let progress = Progress::bytes(end.saturating_sub(head));
-        let mut records = reader.iter()?;
-        while let Some(record) = records.read_next() {
-            let record = record?;
-            self.records += 1;
-            self.bytes += record.len() as u64;
-            if self.records.is_multiple_of(RECORDS_PER_LOOK) {
-                progress.set_position(record.lsn().get().saturating_sub(head));
-                progress.say(|| format!("{} records", grouped(self.records)));
+        let sweep = Sweep {
+            reader: &reader,
+            progress,
+            next: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+            records: AtomicU64::new(0),
+            done: AtomicU64::new(0),
+        };
+        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(segments.len());
+        let mut parts = thread::scope(|scope| {
+            let others = (1..threads).map(|_| scope.spawn(|| sweep.read(&segments)));
+            let others: Vec<_> = others.collect();
+            let mut parts = sweep.read(&segments);
+            for other in others {
+                parts.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
             }
+            parts
+        });
+        parts.sort_by_key(|part| part.index);
+        for part in parts {
+            self.records += part.records;
+            self.bytes += part.bytes;
+            part.result?;
         }
         Ok(())
     }
