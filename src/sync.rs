@@ -14,9 +14,11 @@ use loom as checker;
 #[cfg(all(shuttle, feature = "shuttle"))]
 use shuttle as checker;
 
+mod time;
+
 pub(crate) use imp::{
     AtomicU32, AtomicU64, Condvar, Deadline, Mutex, MutexGuard, Ordering, Poll, sleep, spawn,
-    thread_local,
+    thread_local, yield_now,
 };
 pub(crate) use observed::{AccessLog, Probe};
 pub(crate) use time::{Instant, now};
@@ -129,6 +131,11 @@ mod imp {
         std::thread::sleep(duration);
     }
 
+    /// Lets other threads run.
+    pub(crate) fn yield_now() {
+        std::thread::yield_now();
+    }
+
     /// Waiting for a frontier that moves without waking anybody: spin, yield, then short sleeps.
     /// Hold no lock while waiting.
     #[derive(Debug, Default)]
@@ -179,6 +186,10 @@ mod imp {
     }
 
     pub(crate) fn sleep(_duration: Duration) {
+        checker::thread::yield_now();
+    }
+
+    pub(crate) fn yield_now() {
         checker::thread::yield_now();
     }
 
@@ -264,49 +275,6 @@ mod imp {
             self.0 = self.0.saturating_sub(1);
             Duration::from_secs(u64::from(self.0))
         }
-    }
-}
-
-#[cfg(not(all(shuttle, feature = "shuttle")))]
-mod time {
-    pub(crate) use std::time::Instant;
-
-    /// Reads the clock.
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
-    pub(crate) fn now() -> Instant {
-        Instant::now()
-    }
-
-    /// A number below `bound`. Loom has no random numbers: it tries every schedule.
-    #[cfg(all(loom, feature = "loom"))]
-    pub(crate) fn draw(_bound: u32) -> u32 {
-        1
-    }
-}
-
-/// Shuttle has no time: a microsecond is a step of the schedule.
-#[cfg(all(shuttle, feature = "shuttle"))]
-mod time {
-    use std::time::Duration;
-
-    use shuttle::rand::RngCore;
-
-    #[derive(Debug, Clone, Copy)]
-    pub(crate) struct Instant(usize);
-
-    impl Instant {
-        pub(crate) fn elapsed(self) -> Duration {
-            Duration::from_micros((now().0 - self.0) as u64)
-        }
-    }
-
-    pub(crate) fn now() -> Instant {
-        Instant(shuttle::current::context_switches())
-    }
-
-    /// A number below `bound` that belongs to the schedule.
-    pub(crate) fn draw(bound: u32) -> u32 {
-        shuttle::rand::thread_rng().next_u32() % bound
     }
 }
 

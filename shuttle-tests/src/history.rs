@@ -159,6 +159,8 @@ impl History {
         };
         let seen = std::mem::take(&mut ledger.book().seen);
         let (disk, crash) = disk.fallen(life.crash);
+        // A sync that failed may have taken what was flushed.
+        let crash = if machine.sync_failed() { Crash::Power } else { crash };
         Ok(Remains { disk, promises, crash, seen })
     }
 

@@ -83,6 +83,12 @@ impl<D: Disk> Machine<D> {
         self.0.harmless && !self.injected().iter().any(control)
     }
 
+    /// Whether a fault has struck a sync, after which the page cache may have less than before.
+    #[must_use]
+    pub fn sync_failed(&self) -> bool {
+        !self.0.harmless && self.injected().iter().any(|(call, _)| *call == SimCall::Sync)
+    }
+
     /// The disk.
     #[must_use]
     pub fn disk(&self) -> &D {

@@ -5,7 +5,9 @@
 //!
 //! A committer whose target is not durable takes leadership if nobody has it, and waits in the
 //! list otherwise. A leader gathers, writes, syncs, and then, in this order: publishes `durable`,
-//! hands leadership to one unsatisfied waiter, and wakes exactly the satisfied ones.
+//! hands leadership to one unsatisfied waiter, and wakes exactly the satisfied ones. Where syncs
+//! are short, the first to come while one runs stays awake for it: the next leader, unless that
+//! sync covers it, who begins without a wake-up in between.
 //!
 //! * I1. While the list is not empty somebody leads. A leader that ends hands over, releases
 //!   leadership of an empty list, or poisons and empties the list; a panic poisons.
@@ -17,14 +19,19 @@
 //! After MariaDB's `group_commit_lock`: wake the satisfied and one new leader, never a herd.
 
 mod gather;
+mod state;
 mod waiter;
+
+use std::time::Duration;
 
 use crate::error::{Result, WalError, discard};
 use crate::options::Gather;
 use crate::stats::Stats;
-use crate::sync::{Arc, AtomicU64, CachePadded, Condvar, Deadline, Instant, Mutex, Ordering, now};
+use crate::sync::{
+    Arc, AtomicU64, CachePadded, Condvar, Deadline, Instant, Mutex, MutexGuard, Ordering, now,
+};
 
-use gather::Policy;
+use state::{Entry, State};
 use waiter::{Verdict, Waiter};
 
 /// The work of a leader.
@@ -59,29 +66,6 @@ pub(crate) enum Waiting {
 }
 
 #[derive(Debug)]
-struct Entry {
-    target: u64,
-    waiting: Waiting,
-    waiter: Arc<Waiter>,
-}
-
-#[derive(Debug)]
-struct State {
-    leading: bool,
-    waiters: Vec<Entry>,
-    poison: Option<WalError>,
-    policy: Policy,
-    /// How many committers a new leader expects, itself included.
-    expected: usize,
-    /// How many leaders still wake their cohort.
-    waking: usize,
-    /// A leader waits for company in `arrivals`.
-    gathering: bool,
-    /// Somebody cannot wait for a gathering leader.
-    hurry: bool,
-}
-
-#[derive(Debug)]
 pub(crate) struct Tracker {
     durable: CachePadded<AtomicU64>,
     state: Mutex<State>,
@@ -92,21 +76,13 @@ pub(crate) struct Tracker {
 enum Entered {
     Durable,
     Lead,
-    Wait(Arc<Waiter>),
+    /// Staying awake for so long.
+    Wait(Arc<Waiter>, Duration),
 }
 
 impl Tracker {
     pub(crate) fn new(durable: u64, gather: Gather, stats: Arc<Stats>) -> Self {
-        let state = State {
-            leading: false,
-            waiters: Vec::new(),
-            poison: None,
-            policy: Policy::new(gather),
-            expected: 0,
-            waking: 0,
-            gathering: false,
-            hurry: false,
-        };
+        let state = State::new(gather);
         Self {
             durable: CachePadded::new(AtomicU64::new(durable)),
             state: Mutex::new(state),
@@ -140,7 +116,7 @@ impl Tracker {
         match self.enter(target, waiting)? {
             Entered::Durable => return Ok(()),
             Entered::Lead => self.lead(target, waiting, work)?,
-            Entered::Wait(waiter) => match waiter.wait() {
+            Entered::Wait(waiter, awake) => match waiter.wait(awake) {
                 Verdict::Durable => {}
                 Verdict::Lead => self.lead(target, waiting, work)?,
                 Verdict::Failed(error) => return Err(error),
@@ -166,11 +142,14 @@ impl Tracker {
             return Ok(Entered::Lead);
         }
         let waiter = Arc::new(Waiter::new());
-        state.waiters.push(Entry { target, waiting, waiter: Arc::clone(&waiter) });
+        let unattended = std::mem::take(&mut state.unattended);
+        let awake = if unattended { state.policy.awake() } else { Duration::ZERO };
+        let entry = Entry { target, waiting, waiter: Arc::clone(&waiter), awake: !awake.is_zero() };
+        state.waiters.push(entry);
         if state.gathering && (state.hurry || state.complete()) {
             self.arrivals.notify_one();
         }
-        Ok(Entered::Wait(waiter))
+        Ok(Entered::Wait(waiter, awake))
     }
 
     /// Leads cohorts until `target` is durable or failed. Leadership is held on entry and passed
@@ -191,19 +170,27 @@ impl Tracker {
     /// Waits for company while that is expected and pays.
     fn gather(&self) {
         let mut state = self.state.lock();
-        let Some(window) = state.policy.window() else { return };
-        if state.complete() || state.hurry {
-            return;
+        let window = state.policy.window().filter(|_| !state.complete() && !state.hurry);
+        if let Some(window) = window {
+            self.stats.gathers.add(1);
+            state.gathering = true;
+            let complete = self.gather_for(&mut state, window);
+            state.gathering = false;
+            let back = state.time_to_come_back();
+            state.policy.gathered(complete, back);
         }
-        self.stats.gathers.add(1);
-        state.gathering = true;
+        state.unattended = true;
+    }
+
+    /// Whether the company came before the window was over.
+    fn gather_for(&self, state: &mut MutexGuard<'_, State>, window: Duration) -> bool {
         let mut deadline = None;
-        let complete = loop {
+        loop {
             if state.complete() {
-                break true;
+                return true;
             }
             if state.hurry || state.poison.is_some() {
-                break false;
+                return false;
             }
             let left = match &mut deadline {
                 // The clock starts when the previous leader has woken its cohort.
@@ -215,12 +202,10 @@ impl Tracker {
                 Some(deadline) => deadline.left(),
             };
             if left.is_zero() {
-                break false;
+                return false;
             }
-            self.arrivals.wait_for(&mut state, left);
-        };
-        state.gathering = false;
-        state.policy.gathered(complete);
+            self.arrivals.wait_for(state, left);
+        }
     }
 
     /// Ends a cohort. Returns the leader's own result once it has one; until then it leads on.
@@ -256,6 +241,7 @@ impl Tracker {
         state.expected *= usize::from(own);
         let waking = state.policy.is_on() && !told.is_empty();
         state.waking += usize::from(waking);
+        state.released = Some((now(), commits));
         drop(state);
         self.stats.cohort(commits as u64, took);
         if let Some(next) = next {
@@ -303,29 +289,6 @@ impl Tracker {
         for Entry { waiter, .. } in waiters {
             waiter.tell(Verdict::Failed(poison.clone()));
         }
-    }
-}
-
-impl State {
-    /// Whether the company a gathering leader expects is there.
-    fn complete(&self) -> bool {
-        self.commits() + 1 >= self.expected
-    }
-
-    /// Commits that wait.
-    fn commits(&self) -> usize {
-        self.waiters.iter().filter(|w| w.waiting == Waiting::Commit).count()
-    }
-
-    /// Passes leadership to the waiter that came first, or releases it. `released` committers are
-    /// about to come back, as far as anyone knows.
-    fn hand_over(&mut self, released: usize) -> Option<Arc<Waiter>> {
-        self.expected = released + self.commits();
-        if self.waiters.is_empty() {
-            self.leading = false;
-            return None;
-        }
-        Some(self.waiters.remove(0).waiter)
     }
 }
 

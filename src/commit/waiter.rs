@@ -3,8 +3,10 @@
 //! A parker of our own: `std::thread::park` shares its token with user code, which could lose a
 //! wake-up to us or we to it.
 
+use std::time::Duration;
+
 use crate::error::WalError;
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, now, yield_now};
 
 /// How a wait ends.
 #[derive(Debug, Clone)]
@@ -28,8 +30,17 @@ impl Waiter {
         Self { verdict: Mutex::new(None), told: Condvar::new() }
     }
 
-    /// Blocks until told.
-    pub(super) fn wait(&self) -> Verdict {
+    /// Blocks until told; for the first while it stays awake and gives way to whoever can run.
+    pub(super) fn wait(&self, awake: Duration) -> Verdict {
+        if !awake.is_zero() {
+            let begun = now();
+            while begun.elapsed() < awake {
+                if let Some(verdict) = self.verdict.lock().take() {
+                    return verdict;
+                }
+                yield_now();
+            }
+        }
         let mut verdict = self.verdict.lock();
         loop {
             if let Some(verdict) = verdict.take() {

@@ -1,0 +1,86 @@
+//! What the list lock protects: who leads, who waits, and what is known about them.
+
+use std::time::Duration;
+
+use super::Waiting;
+use super::gather::Policy;
+use super::waiter::Waiter;
+use crate::error::WalError;
+use crate::options::Gather;
+use crate::sync::{Arc, Instant};
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) target: u64,
+    pub(super) waiting: Waiting,
+    pub(super) waiter: Arc<Waiter>,
+    /// It is awake for a while.
+    pub(super) awake: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) leading: bool,
+    pub(super) waiters: Vec<Entry>,
+    pub(super) poison: Option<WalError>,
+    pub(super) policy: Policy,
+    /// How many committers a new leader expects, itself included.
+    pub(super) expected: usize,
+    /// How many leaders still wake their cohort.
+    pub(super) waking: usize,
+    /// When the last cohort was released, and how many committers were.
+    pub(super) released: Option<(Instant, usize)>,
+    /// A sync has begun, and nobody stays awake for its end.
+    pub(super) unattended: bool,
+    /// A leader waits for company in `arrivals`.
+    pub(super) gathering: bool,
+    /// Somebody cannot wait for a gathering leader.
+    pub(super) hurry: bool,
+}
+
+impl State {
+    pub(super) fn new(gather: Gather) -> Self {
+        Self {
+            leading: false,
+            waiters: Vec::new(),
+            poison: None,
+            policy: Policy::new(gather),
+            expected: 0,
+            waking: 0,
+            released: None,
+            unattended: false,
+            gathering: false,
+            hurry: false,
+        }
+    }
+
+    /// Whether the company a gathering leader expects is there.
+    pub(super) fn complete(&self) -> bool {
+        self.commits() + 1 >= self.expected
+    }
+
+    /// Commits that wait.
+    pub(super) fn commits(&self) -> usize {
+        self.waiters.iter().filter(|w| w.waiting == Waiting::Commit).count()
+    }
+
+    /// How long it would take for all the expected ones to come back: some were not away.
+    pub(super) fn time_to_come_back(&self) -> Duration {
+        let Some((when, released)) = self.released else { return Duration::ZERO };
+        let expected = u32::try_from(self.expected).unwrap_or(u32::MAX);
+        let released = u32::try_from(released).unwrap_or(u32::MAX);
+        when.elapsed().saturating_mul(expected) / released.max(1)
+    }
+
+    /// Passes leadership to the waiter that is awake, or else to the one that came first, or
+    /// releases it. `released` committers are about to come back, as far as anyone knows.
+    pub(super) fn hand_over(&mut self, released: usize) -> Option<Arc<Waiter>> {
+        self.expected = released + self.commits();
+        if self.waiters.is_empty() {
+            self.leading = false;
+            return None;
+        }
+        let awake = self.waiters.iter().position(|entry| entry.awake);
+        Some(self.waiters.remove(awake.unwrap_or(0)).waiter)
+    }
+}
