@@ -3,13 +3,14 @@
 //! Owns which file takes the next frames and which files still have bytes that no sync covered.
 //! A segment has its name only once its header is durable.
 
+use std::io;
 use std::path::PathBuf;
 
 use crate::error::{Result, WalError};
 use crate::format::name;
 use crate::format::segment::{FIRST_FRAME, SegmentHeader};
 use crate::store::{StoreFile, WalStore};
-use crate::sync::Arc;
+use crate::sync::{Arc, Mutex};
 
 /// Makes an unpublished file with the header area of a segment; `bytes` is the expected size.
 pub(crate) fn construct<S: WalStore>(
@@ -53,6 +54,50 @@ pub(crate) fn publish<S: WalStore>(
     let path = store.locate(&name);
     file.sync().map_err(|e| WalError::io("sync", &path, e))?;
     store.publish(file, &name).map_err(|e| WalError::io_or_full("publish", &path, e))
+}
+
+/// A segment of the live chain, for those who read.
+#[derive(Debug)]
+pub(crate) struct LiveSegment<F> {
+    pub(crate) header: SegmentHeader,
+    /// The file, held for readers that had not opened it when its name was removed.
+    kept: Mutex<Option<Arc<F>>>,
+}
+
+impl<F: StoreFile> LiveSegment<F> {
+    pub(crate) fn new(header: SegmentHeader) -> Arc<Self> {
+        Arc::new(Self { header, kept: Mutex::new(None) })
+    }
+
+    /// Opens the file, also if its name was removed since this was taken from the live chain.
+    pub(crate) fn open<S: WalStore<File = F>>(&self, store: &S) -> io::Result<Arc<F>> {
+        let kept = || self.kept.lock().clone();
+        if let Some(file) = kept() {
+            return Ok(file);
+        }
+        match store.open(&name::segment(self.header.seq)) {
+            // Removed between the two looks: then it was kept before.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => kept().ok_or(error),
+            opened => opened.map(Arc::new),
+        }
+    }
+
+    /// Removes the name. Readers that hold this go on: the file is opened for them first.
+    pub(crate) fn remove<S: WalStore<File = F>>(self: &Arc<Self>, store: &S) -> Result<()> {
+        let name = name::segment(self.header.seq);
+        // Nobody can take it from the live chain any more, and whoever has it counts.
+        if Arc::strong_count(self) > 1 {
+            let opened =
+                self.open(store).map_err(|e| WalError::io("open", &store.locate(&name), e));
+            *self.kept.lock() = Some(opened?);
+        }
+        match store.remove(&name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(WalError::io("remove", &store.locate(&name), error))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A segment that takes or took frames of this handle.

@@ -39,6 +39,7 @@ fn commits() -> BoxedStrategy<Op> {
         10 => Just(Op::Sync),
         8 => (0_usize..4).prop_map(Op::Wait),
         6 => Just(Op::Rotate),
+        6 => (0_usize..6).prop_map(Op::Truncate),
         4 => Just(Op::Read),
         4 => Just(Op::Heal),
     ]
@@ -54,6 +55,7 @@ fn flood() -> BoxedStrategy<Op> {
         1 => Just(Op::Flush),
         1 => (0_usize..4).prop_map(Op::Wait),
         1 => Just(Op::Rotate),
+        1 => (0_usize..6).prop_map(Op::Truncate),
         1 => Just(Op::Heal),
     ]
     .boxed()

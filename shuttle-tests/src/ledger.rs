@@ -154,7 +154,7 @@ impl Ledger {
         if let Err(violation) = agree(&seen, &book.seen) {
             book.violation.get_or_insert(violation);
         }
-        if seen.len() > book.seen.len() {
+        if seen.last() > book.seen.last() {
             book.seen = seen;
         }
     }
@@ -180,12 +180,15 @@ impl Book {
     }
 }
 
-/// Two sights of one log: one is the beginning of the other.
+/// Two sights of one log: from the later head on, one is the beginning of the other.
 ///
 /// # Errors
 /// [`Oracle::I2`] at the first difference.
 pub fn agree(one: &Seen, other: &Seen) -> Result<(), Violation> {
-    match one.iter().zip(other).find(|(a, b)| a != b) {
+    let head = |seen: &Seen| seen.first().map_or(u64::MAX, |(lsn, _)| *lsn);
+    let from = head(one).max(head(other));
+    let [one, other] = [one, other].map(|seen| seen.iter().skip_while(move |(lsn, _)| *lsn < from));
+    match one.zip(other).find(|(a, b)| a != b) {
         None => Ok(()),
         Some((a, b)) => {
             let what = format!("one reader saw record (lsn, key) {a:?} where another saw {b:?}");

@@ -32,6 +32,8 @@ pub enum Op {
     Wait(usize),
     /// Rotate.
     Rotate,
+    /// Forget what is before an own record: the last but so many.
+    Truncate(usize),
     /// Read everything.
     Read,
     /// Close.
@@ -52,6 +54,7 @@ impl fmt::Debug for Op {
             Self::Sync => f.write_str("Sync"),
             Self::Wait(back) => write!(f, "Wait({back})"),
             Self::Rotate => f.write_str("Rotate"),
+            Self::Truncate(back) => write!(f, "Truncate({back})"),
             Self::Read => f.write_str("Read"),
             Self::Close => f.write_str("Close"),
             Self::Heal => f.write_str("Heal"),
@@ -100,6 +103,7 @@ impl<D: Disk> Worker<D> {
             Op::Sync => self.promised("sync", Wal::sync, Promise::Durable, before),
             Op::Rotate => self.promised("rotate", Wal::rotate, Promise::Flushed, before),
             Op::Wait(back) => self.wait(*back, before),
+            Op::Truncate(back) => self.truncate(*back, before),
             Op::Read => self.read(before),
             Op::Close => self.close(before),
             Op::Heal => self.machine.heal(),
@@ -161,11 +165,31 @@ impl<D: Disk> Worker<D> {
         self.ledger.end(what, before, &result, self.durable());
     }
 
+    /// An own unit, and the place of its last record.
+    fn own(&self, back: usize) -> Option<(usize, u64)> {
+        let index = self.own.len().checked_sub(1 + back % self.own.len().max(1))?;
+        self.own.get(index).copied()
+    }
+
+    fn truncate(&self, back: usize, before: &Before) {
+        let Some((_, lsn)) = self.own(back) else { return };
+        self.ledger.book().history.truncating(lsn);
+        let result = self.wal.truncate_before(Lsn::new(lsn));
+        if let Ok(head) = &result {
+            self.ledger.book().history.truncated(head.get());
+            self.expect(head.get() >= lsn, || format!("the head is {head}, not {lsn}"));
+        }
+        match &result {
+            // What is left takes space, and the log is as it should be otherwise.
+            Err(WalError::Io { .. }) if self.wal.head_lsn().get() >= lsn => {}
+            // Nothing is changed.
+            Err(error @ WalError::Io { .. }) => self.unreadable(error),
+            _ => self.ledger.end("truncate", before, &result, self.durable()),
+        }
+    }
+
     fn wait(&self, back: usize, before: &Before) {
-        let index = self.own.len().checked_sub(1 + back % self.own.len().max(1));
-        let Some((unit, lsn)) = index.and_then(|index| self.own.get(index)).copied() else {
-            return;
-        };
+        let Some((unit, lsn)) = self.own(back) else { return };
         let result = self.wal.wait_durable(Lsn::new(lsn));
         let durable = self.durable();
         if result.is_ok() {
@@ -241,12 +265,14 @@ impl<D: Disk> Worker<D> {
 
     /// A reader sees everything appended before the call.
     fn shows(&self, seen: &Seen, covered: &[usize]) {
+        let head = self.wal.head_lsn().get();
         let book = self.ledger.book();
         let places = covered.iter().flat_map(|unit| {
             let unit = &book.history.units()[*unit];
             unit.lsns.iter().copied().zip(unit.first..)
         });
-        let missing: Vec<_> = places.filter(|place| seen.binary_search(place).is_err()).collect();
+        let kept = places.filter(|(lsn, _)| *lsn >= head);
+        let missing: Vec<_> = kept.filter(|place| seen.binary_search(place).is_err()).collect();
         drop(book);
         self.expect(missing.is_empty(), || format!("(lsn, key) {missing:?} are not shown"));
     }

@@ -24,6 +24,7 @@ mod large;
 pub(crate) mod model;
 mod stage;
 mod storage;
+mod truncate;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -81,6 +82,14 @@ pub(crate) trait Backing: Send + Sync + 'static {
     fn sync(&self, snapshot: &Self::Snapshot, written: u64) -> Result<()>;
     /// Hints that what is durable of a snapshot will hardly be read soon.
     fn release(&self, snapshot: &Self::Snapshot);
+    /// The oldest LSN kept.
+    fn head(&self) -> u64;
+    /// Whether something below `head` takes up space that could come back.
+    fn has_dead(&self, head: u64) -> bool;
+    /// Keeps nothing below `head`: first for good, then in space. All below `durable` is durable,
+    /// which is not below the head.
+    /// What fails in between concerns nobody; what fails inside only makes space come back later.
+    fn move_head(&self, head: u64, durable: u64) -> Result<Result<()>>;
     /// Marks the log, which ends at `end` and is durable, as closed.
     fn seal(&self, end: u64) -> Result<()>;
     /// Gives the log's lock back. No I/O begins afterwards.

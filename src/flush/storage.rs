@@ -8,7 +8,7 @@ use crate::error::{Result, WalError, discard, is_full};
 use crate::format::name;
 use crate::format::segment::{FIRST_FRAME, SegmentHeader};
 use crate::options::{Preallocate, WalOptions};
-use crate::segments::{OpenSegment, construct, publish};
+use crate::segments::{LiveSegment, OpenSegment, construct, publish};
 use crate::store::{StoreFile, WalStore};
 use crate::sync::{Arc, AtomicU32, Counter, Mutex, Ordering};
 
@@ -28,7 +28,9 @@ pub(crate) struct Storage<S: WalStore> {
     store: Arc<S>,
     control: Control<S>,
     /// The live chain, ascending; the last one takes frames. Readers copy it.
-    live: Mutex<Vec<SegmentHeader>>,
+    live: Mutex<Vec<Arc<LiveSegment<S::File>>>>,
+    /// Segments below the head whose names are not removed yet, oldest first.
+    dead: Mutex<Vec<Arc<LiveSegment<S::File>>>>,
     segment_bytes: u64,
     max_unsynced: u64,
     max_unit: u64,
@@ -101,7 +103,8 @@ impl<S: WalStore> Storage<S> {
         let storage = Self {
             store,
             control,
-            live: Mutex::new(live),
+            live: Mutex::new(live.into_iter().map(LiveSegment::new).collect()),
+            dead: Mutex::new(Vec::new()),
             segment_bytes: options.segment_bytes,
             max_unsynced: options.max_unsynced(),
             max_unit: options.max_unit(),
@@ -123,8 +126,30 @@ impl<S: WalStore> Storage<S> {
     }
 
     /// The live chain, ascending.
-    pub(crate) fn live(&self) -> Vec<SegmentHeader> {
+    pub(crate) fn live(&self) -> Vec<Arc<LiveSegment<S::File>>> {
         self.live.lock().clone()
+    }
+
+    /// The newest segment that has its name.
+    fn newest_seq(&self) -> u64 {
+        self.live.lock().last().map_or(0, |segment| segment.header.seq)
+    }
+
+    /// Takes the segments that end at or below `head` out of the live chain and removes them.
+    /// What cannot be removed is left for the next time, or the next open.
+    fn remove_below(&self, head: u64) -> Result<()> {
+        let mut dead = self.dead.lock();
+        {
+            let mut live = self.live.lock();
+            let ended = |pair: &&[Arc<LiveSegment<S::File>>]| pair[1].header.base <= head;
+            let count = live.windows(2).take_while(ended).count();
+            dead.extend(live.drain(..count));
+        }
+        while let Some(oldest) = dead.first() {
+            oldest.remove(&*self.store)?;
+            discard(dead.remove(0));
+        }
+        Ok(())
     }
 
     /// Syncs of segments so far.
@@ -205,7 +230,7 @@ impl<S: WalStore> Backing for Storage<S> {
         let left = std::mem::replace(&mut writer.active, active);
         writer.unsynced.push((left, at));
         writer.filled = FIRST_FRAME;
-        self.live.lock().push(header);
+        self.live.lock().push(LiveSegment::new(header));
         Ok(())
     }
 
@@ -269,10 +294,36 @@ impl<S: WalStore> Backing for Storage<S> {
         }
     }
 
+    fn has_dead(&self, head: u64) -> bool {
+        let dead = self.live.lock().get(1).is_some_and(|second| second.header.base <= head);
+        dead || !self.dead.lock().is_empty()
+    }
+
+    fn move_head(&self, head: u64, durable: u64) -> Result<Result<()>> {
+        // The newest segment may be one that no sync has covered yet. It has its name, durably,
+        // so CONTROL may name it; and must, before those that it named are removed.
+        let newest_seq = self.newest_seq();
+        self.control.witness_both(|claim| {
+            claim.head = head;
+            claim.durable = durable;
+            claim.newest_seq = newest_seq;
+            if claim.snapshot < head {
+                claim.snapshot = u64::MAX;
+            }
+        })?;
+        // DURABILITY: both slots say so, and no loss of one brings the old head back, so from here
+        // on a crash may find any of the dead segments there or not.
+        Ok(self.remove_below(head))
+    }
+
+    fn head(&self) -> u64 {
+        self.control.head()
+    }
+
     fn seal(&self, end: u64) -> Result<()> {
         // A rotation that was under way when the log was closed may still add an empty segment.
         // That is no segment anybody was promised, and recovery takes the log for clean with it.
-        let newest_seq = self.live.lock().last().map_or(0, |segment| segment.seq);
+        let newest_seq = self.newest_seq();
         self.control.witness(|claim| {
             claim.newest_seq = newest_seq;
             claim.durable = end;

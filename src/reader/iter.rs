@@ -7,9 +7,10 @@ use super::record::{Record, RecordRef};
 use crate::error::{Result, WalError};
 use crate::format::frame::{COMPRESSED, ENCRYPTED, Header, Kind};
 use crate::format::name;
-use crate::format::segment::{FIRST_FRAME, SegmentHeader};
+use crate::format::segment::FIRST_FRAME;
 use crate::lsn::Lsn;
 use crate::scan::{Scanner, Step};
+use crate::segments::LiveSegment;
 use crate::store::{FileStore, WalStore};
 use crate::sync::Arc;
 
@@ -21,8 +22,8 @@ use crate::sync::Arc;
 pub struct WalIter<S: WalStore = FileStore> {
     store: Arc<S>,
     /// The segments that are left, last one first.
-    left: Vec<SegmentHeader>,
-    scanner: Option<Scanner<S::File>>,
+    left: Vec<Arc<LiveSegment<S::File>>>,
+    scanner: Option<Scanner<Arc<S::File>>>,
     segment: PathBuf,
     /// LSN the next segment is read from.
     from: u64,
@@ -51,7 +52,7 @@ impl<S: WalStore> WalIter<S> {
     /// at `head`. All of it is durable, or the log is `beside`.
     pub(crate) fn over(
         store: Arc<S>,
-        live: Vec<SegmentHeader>,
+        live: Vec<Arc<LiveSegment<S::File>>>,
         head: u64,
         from: u64,
         end: u64,
@@ -61,7 +62,7 @@ impl<S: WalStore> WalIter<S> {
             return Err(WalError::Truncated { lsn: Lsn::new(from), head: Lsn::new(head) });
         }
         let mut left = live;
-        let containing = left.iter().rposition(|segment| segment.base <= from).unwrap_or(0);
+        let containing = left.iter().rposition(|segment| segment.header.base <= from).unwrap_or(0);
         left.drain(..containing);
         left.reverse();
         let first = (from != head && from < end).then_some(from);
@@ -156,12 +157,12 @@ impl<S: WalStore> WalIter<S> {
 
     /// Opens the next segment; false when there is none.
     fn next_segment(&mut self) -> Result<bool> {
-        let Some(header) = self.left.pop() else { return Ok(false) };
-        let cut = self.left.last().map_or(self.end, |next| next.base.min(self.end));
+        let Some(segment) = self.left.pop() else { return Ok(false) };
+        let cut = self.cut();
         if self.from >= cut {
             return Ok(true);
         }
-        self.scanner = Some(self.open(&header, self.from.max(header.base), cut)?);
+        self.scanner = Some(self.open(&segment, self.from.max(segment.header.base), cut)?);
         self.from = cut;
         if cut == self.end {
             self.left.clear();
@@ -169,10 +170,24 @@ impl<S: WalStore> WalIter<S> {
         Ok(true)
     }
 
-    fn open(&mut self, header: &SegmentHeader, from: u64, end: u64) -> Result<Scanner<S::File>> {
-        let name = name::segment(header.seq);
-        self.segment = self.store.locate(&name);
-        let file = self.store.open(&name).map_err(|e| WalError::io("open", &self.segment, e))?;
+    /// Where the segment before those that are left ends.
+    fn cut(&self) -> u64 {
+        self.left.last().map_or(self.end, |next| next.header.base.min(self.end))
+    }
+
+    fn open(
+        &mut self,
+        segment: &LiveSegment<S::File>,
+        from: u64,
+        end: u64,
+    ) -> Result<Scanner<Arc<S::File>>> {
+        let header = &segment.header;
+        self.segment = self.store.locate(&name::segment(header.seq));
+        let file = segment.open(&*self.store).map_err(|error| {
+            // A log of another process may have been truncated meanwhile.
+            let settled = self.beside.as_ref().map_or(Ok(()), |log| log.settle(from + 1));
+            settled.err().unwrap_or_else(|| WalError::io("open", &self.segment, error))
+        })?;
         let path = self.segment.clone();
         Scanner::new(file, path, header.seed(), header.base, header.max_record, from, end)
     }
@@ -180,29 +195,31 @@ impl<S: WalStore> WalIter<S> {
     /// Fails unless a record starts at the LSN the caller named. Where no valid frame is, only
     /// the frames before it tell a damaged record from a place that never was one.
     fn require_record(&mut self) -> Result<()> {
-        let Some((header, lsn)) = self.left.last().copied().zip(self.first) else {
-            return Ok(());
-        };
-        let cut = self.left.iter().rev().nth(1).map_or(self.end, |next| next.base.min(self.end));
-        match self.open(&header, lsn, cut)?.next()? {
-            Step::Frame { header, .. } if header.kind == Kind::Record => return Ok(()),
-            Step::Frame { .. } | Step::End => {}
-            Step::Invalid { .. } => {
-                let mut walk = self.open(&header, header.base, cut)?;
-                loop {
-                    match walk.next()? {
-                        Step::Frame { lsn: at, .. } if at <= lsn => {}
-                        // Behind damage nobody knows where records start.
-                        Step::Invalid { lsn: at, why } if at <= lsn => {
-                            self.scanner = Some(walk);
-                            return Err(self.damage(at, why));
-                        }
-                        _ => break,
-                    }
+        let Some((segment, lsn)) = self.left.pop().zip(self.first) else { return Ok(()) };
+        let cut = self.cut();
+        let found = self.starts_at(&segment, lsn, cut);
+        self.left.push(segment);
+        if found? { Ok(()) } else { Err(WalError::NotARecord { lsn: Lsn::new(lsn) }) }
+    }
+
+    fn starts_at(&mut self, segment: &LiveSegment<S::File>, lsn: u64, cut: u64) -> Result<bool> {
+        match self.open(segment, lsn, cut)?.next()? {
+            Step::Frame { header, .. } => return Ok(header.kind == Kind::Record),
+            Step::End => return Ok(false),
+            Step::Invalid { .. } => {}
+        }
+        let mut walk = self.open(segment, segment.header.base, cut)?;
+        loop {
+            match walk.next()? {
+                Step::Frame { lsn: at, .. } if at <= lsn => {}
+                // Behind damage nobody knows where records start.
+                Step::Invalid { lsn: at, why } if at <= lsn => {
+                    self.scanner = Some(walk);
+                    return Err(self.damage(at, why));
                 }
+                _ => return Ok(false),
             }
         }
-        Err(WalError::NotARecord { lsn: Lsn::new(lsn) })
     }
 }
 

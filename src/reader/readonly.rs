@@ -3,13 +3,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::WalIter;
+use super::{Beside, WalIter};
 use crate::error::{Result, WalError};
 use crate::format::name;
 use crate::format::segment::SegmentHeader;
 use crate::lsn::Lsn;
 use crate::options::WalOptions;
-use crate::recovery::{Look, survey_read_only};
+use crate::recovery::{Look, current_head, survey_read_only};
+use crate::segments::LiveSegment;
 use crate::store::{FileStore, StoreFile, WalStore};
 use crate::sync::Arc;
 
@@ -93,11 +94,24 @@ impl WalOptions {
     }
 }
 
+/// What a writer elsewhere does to a log that is read: it truncates it.
+impl Beside for FileStore {
+    fn settle(&self, lsn: u64) -> Result<()> {
+        let head = current_head(self)?;
+        if lsn > head {
+            Ok(())
+        } else {
+            Err(WalError::Truncated { lsn: Lsn::new(lsn - 1), head: Lsn::new(head) })
+        }
+    }
+}
+
 impl WalReader {
     /// The records from the head to [`end_lsn`](Self::end_lsn).
     ///
     /// # Errors
-    /// [`WalError::Io`] when a file cannot be opened: a writer may have removed it since.
+    /// [`WalError::Io`] when a file cannot be read. Where a writer has truncated the log since this
+    /// reader was opened, the iterator ends with [`WalError::Truncated`].
     ///
     /// # Examples
     /// ```
@@ -169,12 +183,25 @@ impl WalReader {
         let header = *known.ok_or_else(missing)?;
         let end = segment.end.get().min(self.look.end);
         let from = header.base.max(self.look.head).min(end);
-        WalIter::over(Arc::clone(&self.store), vec![header], from, from, end, None)
+        self.over(&[header], from, from, end)
     }
 
     fn read(&self, from: u64) -> Result<WalIter<FileStore>> {
         let Look { live, head, end, .. } = &self.look;
-        WalIter::over(Arc::clone(&self.store), live.clone(), *head, from, *end, None)
+        self.over(live, *head, from, *end)
+    }
+
+    fn over(
+        &self,
+        live: &[SegmentHeader],
+        head: u64,
+        from: u64,
+        end: u64,
+    ) -> Result<WalIter<FileStore>> {
+        let live = live.iter().map(|header| LiveSegment::new(*header)).collect();
+        let store = Arc::clone(&self.store);
+        let beside: Arc<dyn Beside> = Arc::clone(&self.store) as _;
+        WalIter::over(store, live, head, from, end, Some(beside))
     }
 
     /// Oldest LSN kept.

@@ -51,6 +51,22 @@ pub(crate) fn survey_read_only<S: WalStore>(store: &S) -> Result<Look> {
     }
 }
 
+/// The oldest LSN that the log in `store` keeps now.
+pub(crate) fn current_head<S: WalStore>(store: &S) -> Result<u64> {
+    let poll = Poll::default();
+    let mut attempt = 1;
+    loop {
+        let listing = survey::list(store)?;
+        match survey::read_control(store, &listing) {
+            Err(WalError::Corruption { .. }) if attempt < ATTEMPTS => {
+                attempt = attempt.saturating_add(1);
+                poll.wait();
+            }
+            view => return view.map(|view| view.slot.claim.head),
+        }
+    }
+}
+
 fn look<S: WalStore>(store: &S, promise: &mut Option<Promise>) -> Result<Look> {
     let listing = survey::list(store)?;
     if listing.is_bare() {

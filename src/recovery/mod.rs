@@ -48,7 +48,7 @@ use crate::lsn::Lsn;
 use crate::options::WalOptions;
 use crate::store::WalStore;
 
-pub(crate) use look::{Look, survey_read_only};
+pub(crate) use look::{Look, current_head, survey_read_only};
 pub use report::RecoveryReport;
 
 /// How often another handle may get ahead of this one, or bytes change under it.

@@ -15,6 +15,8 @@ pub(crate) mod sim;
 use std::io;
 use std::path::PathBuf;
 
+use crate::sync::Arc;
+
 pub use file::{FileHandle, FileStore};
 pub use mem::{MemFile, MemSnapshot, MemStore};
 
@@ -167,4 +169,35 @@ pub trait StoreFile: Send + Sync + 'static {
     /// # Errors
     /// What the system says.
     fn set_len(&self, len: u64) -> io::Result<()>;
+}
+
+/// A file that several hold.
+impl<F: StoreFile> StoreFile for Arc<F> {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        (**self).write_at(offset, bytes)
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
+        (**self).read_at(offset, bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        (**self).sync()
+    }
+
+    fn release_cache(&self) {
+        (**self).release_cache();
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        (**self).len()
+    }
+
+    fn is_empty(&self) -> io::Result<bool> {
+        (**self).is_empty()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        (**self).set_len(len)
+    }
 }

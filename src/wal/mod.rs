@@ -7,6 +7,7 @@ mod append;
 mod commit;
 mod open;
 mod read;
+mod truncate;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -117,7 +118,7 @@ impl<S: WalStore> Wal<S> {
         let recovered = self.report.last_record.map_or(0, |lsn| lsn.get() + 1);
         let ring = self.engine.ring().appended().last_record;
         let last = recovered.max(ring).max(self.engine.stats().last_large.get());
-        last.checked_sub(1).map(Lsn::new)
+        last.checked_sub(1).map(Lsn::new).filter(|lsn| *lsn >= self.head_lsn())
     }
 
     /// True when the log has neither records nor pads: its end is its head.

@@ -70,9 +70,12 @@ impl<S: WalStore> Wal<S> {
             Err(error) => return Err(error),
         };
         let storage = self.engine.backing();
-        let head = storage.control().claim().head;
         let store = Arc::clone(storage.store());
         let beside = Arc::clone(&self.engine);
-        WalIter::over(store, storage.live(), head, from.unwrap_or(head), end, Some(beside))
+        // The segments first: what is removed after this is kept for whoever holds it, and what
+        // was removed before is below the head.
+        let live = storage.live();
+        let head = storage.control().claim().head;
+        WalIter::over(store, live, head, from.unwrap_or(head), end, Some(beside))
     }
 }

@@ -35,7 +35,11 @@ const TABLE: [Row; 18] = [
         3,
         &["control", "error", "format", "lsn", "options", "scan", "segments", "store", "sync"],
     ),
-    ("reader", 3, &["error", "format", "lsn", "options", "recovery", "scan", "store", "sync"]),
+    (
+        "reader",
+        3,
+        &["error", "format", "lsn", "options", "recovery", "scan", "segments", "store", "sync"],
+    ),
     (
         "wal",
         4,

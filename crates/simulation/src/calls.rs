@@ -42,6 +42,10 @@ pub enum Act {
     Rotate,
     /// `i`: read everything.
     Read,
+    /// `t`: truncate before the last record.
+    Truncate,
+    /// `e`: truncate at the end.
+    Empty,
     /// `c`: close and open again.
     Close,
     /// `k`: the process dies; open again.
@@ -51,7 +55,7 @@ pub enum Act {
 }
 
 /// Each operation, its letter, and how often it is drawn.
-const ACTS: [(Act, char, usize); 13] = [
+const ACTS: [(Act, char, usize); 15] = [
     (Act::Small, 's', 4),
     (Act::Medium, 'm', 3),
     (Act::Large, 'l', 2),
@@ -62,6 +66,8 @@ const ACTS: [(Act, char, usize); 13] = [
     (Act::Wait, 'w', 2),
     (Act::Rotate, 'r', 2),
     (Act::Read, 'i', 2),
+    (Act::Truncate, 't', 2),
+    (Act::Empty, 'e', 1),
     (Act::Close, 'c', 1),
     (Act::Kill, 'k', 1),
     (Act::Power, 'p', 1),

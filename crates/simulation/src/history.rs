@@ -32,11 +32,20 @@ pub struct Unit {
     pub promise: Promise,
 }
 
+impl Unit {
+    /// How many of its records are below `head`.
+    fn below(&self, head: u64) -> usize {
+        self.lsns.iter().filter(|lsn| **lsn < head).count()
+    }
+}
+
 /// What a log holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// LSN and key of every record, in the order they were read.
     pub records: Vec<(u64, u64)>,
+    /// The oldest place it keeps.
+    pub head: u64,
     /// Where the log ends.
     pub end: u64,
     /// What the log says is durable.
@@ -52,6 +61,10 @@ pub struct History {
     keys: Vec<usize>,
     /// The furthest that anything was known to be durable.
     durable: u64,
+    /// The furthest that the log was known to be truncated.
+    head: u64,
+    /// The furthest that it may be.
+    truncating: u64,
 }
 
 impl History {
@@ -111,6 +124,18 @@ impl History {
         }
     }
 
+    /// The log is about to forget what is below `lsn`.
+    pub fn truncating(&mut self, lsn: u64) {
+        self.truncating = self.truncating.max(lsn);
+    }
+
+    /// The log has forgotten what is below `lsn`, and never shows it again.
+    pub fn truncated(&mut self, lsn: u64) {
+        self.head = self.head.max(lsn);
+        self.truncating(lsn);
+        self.saw_durable(lsn);
+    }
+
     /// Everything below `lsn` was seen to be durable.
     pub fn saw_durable(&mut self, lsn: u64) {
         self.durable = self.durable.max(lsn);
@@ -128,6 +153,13 @@ impl History {
             );
             return Err(Violation::new(Oracle::I8, what));
         }
+        if found.head < self.head || found.head > self.head.max(self.truncating) {
+            let what = format!(
+                "the head is {}, was {}, and at most {} was asked for",
+                found.head, self.head, self.truncating
+            );
+            return Err(Violation::new(Oracle::I8, what));
+        }
         let counts = self.match_records(found)?;
         let promised = match crash {
             Crash::Process => Promise::Flushed,
@@ -136,15 +168,18 @@ impl History {
         let mut first_missing: Vec<(u64, u64)> = Vec::new();
         for (unit, count) in self.units.iter().zip(&counts) {
             let name = || format!("unit {} of {}, {:?}", unit.first, unit.owner, unit.promise);
-            if unit.promise >= promised && *count < unit.count {
-                let what = format!("{} of {} records of {}", count, unit.count, name());
+            // Below the head nothing is expected.
+            let forgotten = unit.below(found.head);
+            let whole = unit.count - forgotten;
+            if unit.promise >= promised && *count < whole {
+                let what = format!("{} of {} records of {}", count, whole, name());
                 return Err(Violation::new(Oracle::I1, what));
             }
-            if *count != 0 && *count != unit.count {
-                let what = format!("{} of {} records of {}", count, unit.count, name());
+            if *count != 0 && *count != whole {
+                let what = format!("{} of {} records of {}", count, whole, name());
                 return Err(Violation::new(Oracle::I4, what));
             }
-            let here = *count > 0;
+            let here = *count > 0 || forgotten > 0;
             let below_end = unit.lsns.first().is_some_and(|lsn| *lsn < found.end);
             if unit.promise >= Promise::Buffered && below_end && !here {
                 let what = format!("{} is missing below the end {}", name(), found.end);
@@ -171,6 +206,10 @@ impl History {
         let mut last: Option<(u64, u64)> = None;
         let mut newest_of: Vec<(u64, u64)> = Vec::new();
         for &(lsn, key) in &found.records {
+            if lsn < found.head {
+                let what = format!("record {key} at {lsn} is below the head {}", found.head);
+                return Err(Violation::new(Oracle::I3, what));
+            }
             if last.is_some_and(|(before, _)| lsn <= before) || lsn >= found.end {
                 let what = format!("record {key} at {lsn} after {last:?}, end {}", found.end);
                 return Err(Violation::new(Oracle::I2, what));
@@ -185,9 +224,10 @@ impl History {
                 return Err(Violation::new(Oracle::I3, what));
             }
             // Records of a unit follow each other.
-            let position = counts[index];
+            let forgotten = unit.below(found.head);
+            let position = forgotten + counts[index];
             if key != unit.first + position as u64
-                || position > 0 && last.is_none_or(|(_, before)| before + 1 != key)
+                || position > forgotten && last.is_none_or(|(_, before)| before + 1 != key)
             {
                 let what = format!("record {key} at {lsn} is out of order after {last:?}");
                 return Err(Violation::new(Oracle::I2, what));
@@ -214,17 +254,17 @@ impl History {
     pub fn settle(&mut self, found: &Found) {
         for unit in &mut self.units {
             unit.promise = Promise::Gone;
+            unit.lsns.retain(|lsn| *lsn < found.head);
         }
         for &(lsn, key) in &found.records {
             let index = usize::try_from(key).ok().and_then(|key| self.keys.get(key));
             let Some(unit) = index.and_then(|index| self.units.get_mut(*index)) else { continue };
-            if key == unit.first {
-                unit.lsns.clear();
-            }
             unit.lsns.push(lsn);
             unit.promise = Promise::Durable;
         }
         self.saw_durable(found.end);
+        self.head = found.head;
+        self.truncating = found.head;
     }
 
     /// The same history under the assumption that readers saw these records as durable.
@@ -232,7 +272,8 @@ impl History {
     /// # Errors
     /// [`Oracle::I8`] when one of them is not in the log.
     pub fn saw(&self, seen: &[(u64, u64)], found: &Found) -> Result<(), Violation> {
-        match seen.iter().find(|record| found.records.binary_search(record).is_err()) {
+        let kept = seen.iter().filter(|(lsn, _)| *lsn >= found.head);
+        match kept.into_iter().find(|record| found.records.binary_search(record).is_err()) {
             None => Ok(()),
             Some((lsn, key)) => {
                 let what = format!("record {key} at {lsn} was read as durable, and is gone");

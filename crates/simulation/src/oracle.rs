@@ -77,6 +77,7 @@ pub enum Crash {
 pub fn read<S: WalStore>(wal: &Wal<S>) -> Result<Found, Violation> {
     let unreadable = |error: WalError| Violation::new(Oracle::I7, format!("reading: {error}"));
     let mut records = Vec::new();
+    let head = wal.head_lsn().get();
     let mut iter = wal.iter().map_err(unreadable)?;
     while let Some(record) = iter.read_next() {
         let record = record.map_err(unreadable)?;
@@ -86,7 +87,7 @@ pub fn read<S: WalStore>(wal: &Wal<S>) -> Result<Found, Violation> {
         })?;
         records.push((record.lsn().get(), key));
     }
-    Ok(Found { records, end: wal.end_lsn().get(), durable: wal.durable_lsn().get() })
+    Ok(Found { records, head, end: wal.end_lsn().get(), durable: wal.durable_lsn().get() })
 }
 
 /// Opens a log after a crash and checks what it holds against its history, which then ends where
@@ -197,8 +198,9 @@ pub fn unchanged_by_failed_open(
         let same = match after.files().get(name) {
             _ if name == CONTROL => claims[0] == claims[1] || !new.is_empty(),
             Some(now) => now == bytes,
-            // What the new segment replaces goes once both slots of CONTROL name that.
-            None => !new.is_empty(),
+            // What the new segment replaces goes once both slots of CONTROL name that, and what is
+            // below the head goes before there is a new one.
+            None => !new.is_empty() || claims[0].is_some_and(|claim| is_dead(before, name, claim)),
         };
         if !same {
             let what = format!("a failed open changed {name}; {claims:?}, new {new:?}");
@@ -209,6 +211,18 @@ pub fn unchanged_by_failed_open(
         return Err(Violation::new(Oracle::I9, format!("a failed open made {new:?}")));
     }
     Ok(())
+}
+
+/// Whether a newer segment begins at or below the head that a claim names.
+fn is_dead(files: &MemSnapshot, name: &str, claim: &[u8]) -> bool {
+    let number = |bytes: &[u8], at: usize| {
+        let bytes = bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
+        bytes.map_or(u64::MAX, u64::from_le_bytes)
+    };
+    let head = number(claim, 24);
+    let newer = files.files().iter().filter(|(other, _)| other.ends_with(".wal"));
+    let mut newer = newer.filter(|(other, _)| other.as_str() > name);
+    name.ends_with(".wal") && newer.any(|(_, segment)| number(segment, 72) <= head)
 }
 
 /// What the newer valid slot of a CONTROL file says: log, newest segment, head, snapshot, durable

@@ -27,6 +27,10 @@ pub enum Op {
     Sync,
     /// `r`: rotate.
     Rotate,
+    /// `t`: truncate before the last record.
+    Truncate,
+    /// `e`: truncate at the end: empty the log.
+    Empty,
     /// `c`: close and open again.
     Close,
     /// `k`: the process dies; open again.
@@ -37,7 +41,7 @@ pub enum Op {
 
 impl Op {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Small,
         Self::Medium,
         Self::Large,
@@ -45,6 +49,8 @@ impl Op {
         Self::Flush,
         Self::Sync,
         Self::Rotate,
+        Self::Truncate,
+        Self::Empty,
         Self::Close,
         Self::Kill,
         Self::Power,
@@ -61,6 +67,8 @@ impl Op {
             Self::Flush => 'f',
             Self::Sync => 'y',
             Self::Rotate => 'r',
+            Self::Truncate => 't',
+            Self::Empty => 'e',
             Self::Close => 'c',
             Self::Kill => 'k',
             Self::Power => 'p',
@@ -208,6 +216,16 @@ impl Run {
                 };
                 result.map_err(failed)?;
                 self.history.promise_all(promise);
+                steps.push(Steps { during: self.moments(record), before });
+            }
+            Op::Truncate | Op::Empty => {
+                let end = self.wal().end_lsn();
+                let last = self.wal().last_lsn().filter(|_| op == Op::Truncate);
+                let lsn = last.unwrap_or(end);
+                self.history.truncating(lsn.get());
+                let before = self.history.clone();
+                let head = self.wal().truncate_before(lsn).map_err(failed)?;
+                self.history.truncated(head.get());
                 steps.push(Steps { during: self.moments(record), before });
             }
             Op::Close => {

@@ -249,15 +249,17 @@ impl Run<'_> {
     fn attempt(&mut self, act: Act) -> Result<Ended, Violation> {
         let records = act.records();
         let unit = (!records.is_empty()).then(|| self.history.attempt(0, records.len()));
+        let known = |unit: &&Unit| unit.promise >= Promise::Buffered;
+        let last = self.history.units().iter().rfind(known).map(|unit| unit.lsns[0]);
+        let head = self.new_head(act, last);
+        self.history.truncating(head);
         let before = self.near().then(|| {
             self.disk.record();
             self.history.clone()
         });
-        let known = |unit: &&Unit| unit.promise >= Promise::Buffered;
-        let last = self.history.units().iter().rfind(known).map(|unit| unit.lsns[0]);
         let first = unit.map_or(0, |unit| self.history.units()[unit].first);
         let durable = self.wal().durable_lsn();
-        let call = || self.call(act, first, last);
+        let call = || self.call(act, first, last, head);
         let result = catch_unwind(AssertUnwindSafe(call));
         let struck = self.struck_now();
         let now = self.wal().durable_lsn();
@@ -275,6 +277,7 @@ impl Run<'_> {
         }
         self.history.saw_durable(now.get());
         if matches!(ended, Ended::Well(_)) {
+            self.history.truncated(head);
             self.promise(act, last)?;
         }
         if let Some(before) = before {
@@ -284,7 +287,17 @@ impl Run<'_> {
         Ok(ended)
     }
 
-    fn call(&self, act: Act, first: u64, last: Option<u64>) -> Result<Got, WalError> {
+    /// Where the head is to be after a call.
+    fn new_head(&self, act: Act, last: Option<u64>) -> u64 {
+        let (head, end) = (self.wal().head_lsn().get(), self.wal().end_lsn().get());
+        match act {
+            Act::Truncate => last.unwrap_or(end).max(head),
+            Act::Empty => end,
+            _ => head,
+        }
+    }
+
+    fn call(&self, act: Act, first: u64, last: Option<u64>, head: u64) -> Result<Got, WalError> {
         let wal = self.wal();
         let records = (first..).zip(act.records()).map(|(key, len)| payload(key, *len));
         let records: Vec<_> = records.collect();
@@ -302,6 +315,7 @@ impl Run<'_> {
             }
             Act::Rotate => wal.rotate().map(|()| Got::Nothing),
             Act::Read => records_of(wal).map(Got::Records),
+            Act::Truncate | Act::Empty => wal.truncate_before(Lsn::new(head)).map(|_| Got::Nothing),
             Act::Close => wal.close().map(|()| Got::Nothing),
             Act::Kill | Act::Power => Ok(Got::Nothing),
         }

@@ -37,10 +37,16 @@ impl Run<'_> {
             (Ok(got), None | Some(Effect::Nothing)) => Ok(Ended::Well(got)),
             (Ok(_), Some(effect)) => bad(format!("succeeds, not {effect:?}")),
             (Err(error), Some(Effect::Read))
-                if act == Act::Read && fault.is_reported_as(&error) =>
+                if matches!(act, Act::Read | Act::Truncate) && fault.is_reported_as(&error) =>
             {
                 self.tally.reads += 1;
                 Ok(Ended::Unread)
+            }
+            // The head has moved; what could not be removed is a matter of space.
+            (Err(error), Some(Effect::Poison))
+                if struck == [SimCall::Remove] && fault.is_reported_as(&error) =>
+            {
+                Ok(Ended::Well(Got::Nothing))
             }
             (Err(error), _)
                 if (effect == Some(Effect::Nothing) || full) && fault.loses_nothing_as(&error) =>
@@ -80,8 +86,9 @@ impl Run<'_> {
     /// What a reader saw is what was appended.
     pub(super) fn check_read(&self, got: Got) -> Result<(), Violation> {
         let Got::Records(records) = got else { return Ok(()) };
-        let (end, durable) = (self.wal().end_lsn().get(), self.wal().durable_lsn().get());
-        self.history.check(&Found { records, end, durable }, Crash::Process)
+        let wal = self.wal();
+        let [head, end, durable] = [wal.head_lsn(), wal.end_lsn(), wal.durable_lsn()].map(Lsn::get);
+        self.history.check(&Found { records, head, end, durable }, Crash::Process)
     }
 
     /// Nothing is acknowledged any more, at once, and no call reaches the store.
@@ -101,6 +108,7 @@ impl Run<'_> {
                 ("flush", wal.flush().err()),
                 ("sync", wal.sync().err()),
                 ("rotate", wal.rotate().err()),
+                ("truncate_before", wal.truncate_before(Lsn::new(last)).err()),
                 ("wait_durable", wal.wait_durable(Lsn::new(last)).err()),
             ];
             for (call, result) in results {
@@ -127,9 +135,9 @@ impl Run<'_> {
                 known.map_err(|e| wrong(Oracle::I10, format!("durable, and waited for: {e}")))?;
                 let records = records_of(wal);
                 let records = records.map_err(|e| wrong(Oracle::I10, format!("reading: {e}")))?;
-                let end = durable.get();
+                let (head, end) = (wal.head_lsn().get(), durable.get());
                 // What was flushed and is not durable, a poisoned log does not show.
-                run.history.check(&Found { records, end, durable: end }, Crash::Power)?;
+                run.history.check(&Found { records, head, end, durable: end }, Crash::Power)?;
             }
             Ok(())
         })
