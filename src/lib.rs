@@ -106,8 +106,10 @@ pub mod __loom {
 pub use error::{Result, WalError};
 pub use lsn::Lsn;
 pub use options::{Gather, Preallocate, WalOptions};
-pub use reader::{Record, RecordRef, SegmentInfo, WalIter, WalReader};
-pub use recovery::RecoveryReport;
+pub use reader::{Record, RecordRef, Salvage, SegmentInfo, WalIter, WalReader};
+pub use recovery::{
+    RecoveryReport, Repair, RepairCopy, RepairEffect, RepairReport, repair, repair_store,
+};
 pub use stats::{Histogram, WalStats};
 pub use store::{FileHandle, FileStore, MemFile, MemSnapshot, MemStore, StoreFile, WalStore};
 pub use wal::Wal;
