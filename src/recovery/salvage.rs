@@ -29,23 +29,17 @@ pub(crate) fn route<S: WalStore>(store: &S) -> Result<Route<S>> {
     let poll = Poll::default();
     let mut attempt = 1;
     loop {
-        match plan::plan(store, None) {
-            Ok(plan) => return Ok(whole(&plan)),
-            Err(refusal) if is_damage(&refusal) => {
-                if attempt >= ATTEMPTS {
-                    return past_damage(store, refusal);
-                }
-                attempt = attempt.saturating_add(1);
-                poll.wait();
-            }
+        let refusal = match plan::verdict(store) {
+            Ok(Ok(plan)) => return Ok(whole(&plan)),
+            Ok(Err(refusal)) | Err(refusal @ WalError::Io { .. }) => refusal,
             Err(error) => return Err(error),
+        };
+        if attempt >= ATTEMPTS {
+            return past_damage(store, refusal);
         }
+        attempt = attempt.saturating_add(1);
+        poll.wait();
     }
-}
-
-/// Whether a log that is refused like this may have something left.
-fn is_damage(refusal: &WalError) -> bool {
-    matches!(refusal, WalError::Corruption { .. } | WalError::Io { .. } | WalError::NotALog { .. })
 }
 
 /// A log that recovery would open: what it would show.

@@ -33,11 +33,7 @@ pub(super) struct Assessment {
 
 impl Assessment {
     pub(super) fn of<S: WalStore>(store: &S) -> Result<Self> {
-        let planned = match plan::plan(store, None) {
-            Ok(plan) => Ok(plan.end),
-            Err(refusal @ (WalError::Corruption { .. } | WalError::NotALog { .. })) => Err(refusal),
-            Err(error) => return Err(error),
-        };
+        let planned = plan::verdict(store)?.map(|plan| plan.end);
         let remains = remains::survey(store, Reading::Exact)?;
         let end = match &planned {
             Ok(end) => *end,

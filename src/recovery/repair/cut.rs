@@ -177,8 +177,11 @@ impl Cut {
         let Some(locked) = file.take() else { return Err(changed()) };
         match apply::apply(store, &WalOptions::new(), locked, &plan)? {
             Outcome::Done(recovered) => {
+                // DURABILITY: an opening may find removed names again, and removes them again; not
+                // those of files that it would refuse.
+                let removed = store.sync_names();
                 recovered.control.unlock(store);
-                Ok(())
+                removed.map_err(|e| WalError::io("sync", &store.locate(""), e))
             }
             Outcome::Changed(locked) => {
                 *file = locked;
@@ -202,7 +205,7 @@ pub(super) fn leftover_snapshots<S: WalStore>(
 }
 
 /// Whether a file has anything but zeros from an offset on.
-fn has_bytes_from<S: WalStore>(store: &S, name: &str, offset: u64) -> Result<bool> {
+pub(super) fn has_bytes_from<S: WalStore>(store: &S, name: &str, offset: u64) -> Result<bool> {
     let path = store.locate(name);
     let file = store.open(name).map_err(|e| WalError::io("open", &path, e))?;
     let mut block = Vec::new();

@@ -203,13 +203,7 @@ fn locked<S: WalStore>(
         }
     }
     if repair != Repair::DryRun {
-        report.still_refused = match plan::plan(store, None) {
-            Ok(_) => None,
-            Err(refusal @ (WalError::Corruption { .. } | WalError::NotALog { .. })) => {
-                Some(refusal)
-            }
-            Err(error) => return Err(error),
-        };
+        report.still_refused = plan::verdict(store)?.err();
     }
     Ok(report)
 }

@@ -2,14 +2,14 @@
 
 use super::aside::Aside;
 use super::assess::{Assessment, is_record};
-use super::cut::leftover_snapshots;
+use super::cut::{has_bytes_from, leftover_snapshots};
 use super::report::RepairEffect;
 use super::survey;
 use crate::control;
 use crate::error::{Result, WalError};
 use crate::format::control::{CONTROL_BYTES, Claim};
 use crate::format::name;
-use crate::format::segment::SegmentHeader;
+use crate::format::segment::{FIRST_FRAME, SegmentHeader};
 use crate::lsn::Lsn;
 use crate::recovery::remains::{self, Piece, Reading};
 use crate::recovery::walk::{self, Found, Walk};
@@ -94,7 +94,7 @@ fn count<S: WalStore>(store: &S, mut walk: Walk<S>) -> Result<u64> {
 }
 
 impl Rebuild {
-    /// CONTROL itself, and what the next opening removes because this CONTROL does not need it.
+    /// CONTROL itself, and what the next opening removes or cuts because of this CONTROL.
     fn plan_copies<S: WalStore>(
         &mut self,
         store: &S,
@@ -108,6 +108,16 @@ impl Rebuild {
         }
         let stale = remains.readable.iter().filter(|header| !live.contains(header));
         files.extend(stale.map(|header| name::segment(header.seq)));
+        // With CONTROL goes a witness, so what an opening then cuts as torn may have been durable.
+        for (index, header) in live.iter().enumerate() {
+            let cut = live.get(index.saturating_add(1)).map_or(u64::MAX, |next| next.base);
+            let name = name::segment(header.seq);
+            let behind = self.end.max(header.base).saturating_sub(header.base);
+            let offset = behind.saturating_add(FIRST_FRAME);
+            if cut > self.end && has_bytes_from(store, &name, offset)? {
+                files.push(name);
+            }
+        }
         files.extend(leftover_snapshots(store, assessment, Some(self.claim.snapshot))?);
         let taken = &remains.listing.unknown;
         let asides = files.iter().map(|file| Aside::plan(store, file, taken));
