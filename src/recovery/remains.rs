@@ -9,7 +9,7 @@
 //! I2. What is taken is of one log: CONTROL's, or the one of the newest readable segment where
 //!     CONTROL says nothing or is of a log that has no segment here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -231,7 +231,7 @@ fn assemble<S: WalStore>(
     let behind = found.bad.keys().copied().filter(|seq| *seq > last).chain([newest]).max();
     let tail = behind.filter(|seq| *seq > last).map(|seq| gap(&found, seq, locate(seq)));
     let told = pieces.iter().filter_map(|piece| piece.gap.as_ref()).chain(&tail);
-    let told: Vec<_> = told.map(|gap| gap.path.clone()).collect();
+    let told: BTreeSet<_> = told.map(|gap| gap.path.clone()).collect();
     let first = pieces.first().map_or(0, |piece| piece.header.base);
     let head = known_head.unwrap_or(first);
     // The head that the segments know of is a lower bound: what lies between it and the oldest

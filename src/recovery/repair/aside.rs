@@ -21,13 +21,13 @@ pub(super) struct Aside {
 }
 
 impl Aside {
-    /// Finds a name for the copy of a file among `taken`.
+    /// Finds a name for the copy of a file beside `taken`, which are sorted.
     pub(super) fn plan<S: WalStore>(store: &S, file: &str, taken: &[String]) -> Result<Self> {
         let (source, path) = open(store, file)?;
         let bytes = source.len().map_err(|e| WalError::io("read", &path, e))?;
         for number in 1_u64.. {
             let copy = format!("{file}.repair-{number}");
-            let exists = taken.contains(&copy);
+            let exists = taken.binary_search(&copy).is_ok();
             if !exists || is_same(store, &source, &path, bytes, &copy)? {
                 return Ok(Self { file: file.to_owned(), copy, bytes, exists });
             }

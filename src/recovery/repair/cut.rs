@@ -119,7 +119,7 @@ impl Cut {
                 files.push(name);
             }
         }
-        let kept = |seq: &&u64| self.live.iter().any(|header| header.seq == **seq);
+        let kept = |seq: &&u64| self.live.binary_search_by_key(*seq, |header| header.seq).is_ok();
         let removed = listing.segments.iter().filter(|seq| !kept(seq));
         files.extend(removed.map(|seq| name::segment(*seq)));
         let counts = assessment.remains.control.as_ref().map(|view| view.slot.claim.snapshot);

@@ -106,7 +106,8 @@ impl Rebuild {
         if remains.listing.control {
             files.push(name::CONTROL.to_owned());
         }
-        let stale = remains.readable.iter().filter(|header| !live.contains(header));
+        let is_live = |seq: u64| live.binary_search_by_key(&seq, |header| header.seq).is_ok();
+        let stale = remains.readable.iter().filter(|header| !is_live(header.seq));
         files.extend(stale.map(|header| name::segment(header.seq)));
         // With CONTROL goes a witness, so what an opening then cuts as torn may have been durable.
         for (index, header) in live.iter().enumerate() {
