@@ -72,7 +72,9 @@ fn intact(log: &Log, files: &Files) -> BTreeSet<u64> {
     let readable = |name: &str| {
         let (Some(now), then) = (files.get(name), &log.files[name]) else { return false };
         let same = |at: usize| now.get(at..at + BLOCK) == then.get(at..at + BLOCK);
-        let good = |at: usize| now.get(at..at + BLOCK).is_some_and(is_sealed);
+        // A good copy of another segment's header is known by its number.
+        let own = |block: &[u8]| block[40..48] == then[40..48];
+        let good = |at: usize| now.get(at..at + BLOCK).is_some_and(|b| is_sealed(b) && own(b));
         let copies = COPIES.into_iter().filter(|at| good(*at)).collect::<Vec<_>>();
         now.len() >= HEADER_AREA && !copies.is_empty() && copies.into_iter().all(same)
     };

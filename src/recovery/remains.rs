@@ -19,7 +19,9 @@ use super::survey::{self, ControlView, Listing};
 use super::tolerant::Tolerant;
 use crate::error::{Result, WalError};
 use crate::format::control::Claim;
-use crate::format::segment::{HeaderArea, SEGMENT_HEADER_BYTES, SegmentHeader, decode_area};
+use crate::format::segment::{
+    HeaderArea, SECOND_COPY, SEGMENT_HEADER_BYTES, SegmentHeader, decode_area,
+};
 use crate::format::{BlockError, LogId, name};
 use crate::lsn::Lsn;
 use crate::scan::read_full;
@@ -139,8 +141,16 @@ fn read_segments<S: WalStore>(
     for seq in &listing.segments {
         let name = name::segment(*seq);
         match read_header(store, &name, reading)? {
-            Ok((header, intact)) => all.push((*seq, header, name, intact)),
-            Err(error) => drop(found.bad.insert(*seq, error)),
+            Area::Usable(header, intact) => all.push((*seq, header, name, intact)),
+            Area::Contradiction(copies, error) => {
+                found.bad.insert(*seq, error);
+                // A copy of another segment's header got here; the own one is not hard to tell.
+                let own = copies.into_iter().flatten().find(|header| header.seq == *seq);
+                if let Some(own) = own.filter(|_| reading == Reading::Tolerant) {
+                    all.push((*seq, own, name, false));
+                }
+            }
+            Area::Bad(error) => drop(found.bad.insert(*seq, error)),
         }
     }
     let known = id.filter(|id| all.iter().any(|(_, header, ..)| header.log_id == *id));
@@ -167,14 +177,18 @@ fn read_segments<S: WalStore>(
     Ok(found)
 }
 
-/// One header area: the header and whether both copies agree, or why there is none.
-fn read_header<S: WalStore>(
-    store: &S,
-    name: &str,
-    reading: Reading,
-) -> Result<Result<(SegmentHeader, bool)>> {
+/// One header area.
+enum Area {
+    /// With whether both copies agree.
+    Usable(SegmentHeader, bool),
+    /// Two valid copies that differ.
+    Contradiction([Option<SegmentHeader>; 2], WalError),
+    Bad(WalError),
+}
+
+fn read_header<S: WalStore>(store: &S, name: &str, reading: Reading) -> Result<Area> {
     let path = store.locate(name);
-    let bad = |why| Ok(Err(survey::damaged(path.clone(), 0, why)));
+    let bad = |why| Ok(Area::Bad(survey::damaged(path.clone(), 0, why)));
     let tolerant = reading == Reading::Tolerant;
     let file = match store.open(name) {
         Ok(file) => Tolerant::new(file, tolerant),
@@ -186,7 +200,7 @@ fn read_header<S: WalStore>(
             };
         }
         Err(error) if tolerant && error.kind() != io::ErrorKind::OutOfMemory => {
-            return Ok(Err(WalError::io("open", &path, error)));
+            return Ok(Area::Bad(WalError::io("open", &path, error)));
         }
         Err(error) => return Err(WalError::io("open", &path, error)),
     };
@@ -198,13 +212,18 @@ fn read_header<S: WalStore>(
         HeaderArea::Valid { .. } if read < SEGMENT_HEADER_BYTES => {
             bad("a segment ends inside its header")
         }
-        HeaderArea::Valid { header, intact } => Ok(Ok((header, intact))),
+        HeaderArea::Valid { header, intact } => Ok(Area::Usable(header, intact)),
         HeaderArea::Unusable(BlockError::Unsupported { major, incompat }) => {
             Err(WalError::UnsupportedVersion { path, major, incompat })
         }
-        HeaderArea::Conflict => bad("the copies of a segment's header contradict each other"),
+        HeaderArea::Conflict => {
+            let copy = |at: usize| SegmentHeader::decode(area.get(at..).unwrap_or_default()).ok();
+            let why = "the copies of a segment's header contradict each other";
+            let error = survey::damaged(path, 0, why);
+            Ok(Area::Contradiction([copy(0), copy(SECOND_COPY)], error))
+        }
         HeaderArea::Unusable(unusable) => match file.take_error(&whole) {
-            Some(error) => Ok(Err(WalError::io("read", &path, error))),
+            Some(error) => Ok(Area::Bad(WalError::io("read", &path, error))),
             None if unusable == BlockError::Damaged => {
                 bad("both copies of a segment's header are damaged")
             }
