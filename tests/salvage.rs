@@ -272,6 +272,26 @@ fn every_record_of_the_segments_that_are_left_is_salvaged() {
 }
 
 #[test]
+fn a_segment_whose_header_is_lost_is_salvaged_by_its_frames() {
+    for log in &logs() {
+        let names: Vec<_> = log.files.keys().filter(|name| is_segment(name)).cloned().collect();
+        for lost in [&names[..1], &names[1..2], &names[2..], &names[..2], &names[1..]] {
+            let mut files = log.files.clone();
+            lost.iter().for_each(|name| files.get_mut(name).unwrap()[..HEADER_AREA].fill(0));
+            let salvaged = salvage(&store_of(&files), false).unwrap();
+            assert_eq!(salvaged.records, log.history.records, "{lost:?}");
+            let told = salvaged.skipped.iter().all(|(start, end)| start == end);
+            assert!(told && salvaged.skipped.len() == lost.len(), "{:?}", salvaged.skipped);
+        }
+        // Frames tell where a segment begins only if the first of them is whole.
+        let mut files = log.files.clone();
+        files.get_mut(&names[1]).unwrap()[..=HEADER_AREA].fill(0);
+        let salvaged = salvage(&store_of(&files), false).unwrap();
+        assert!(salvaged.skipped.iter().any(|(start, end)| start < end));
+    }
+}
+
+#[test]
 fn segments_under_exchanged_names_are_salvaged_whole() {
     for log in &logs() {
         let mut files = log.files.clone();
@@ -303,7 +323,7 @@ fn a_healthy_log_is_salvaged_as_recovery_shows_it() {
 
 /// A log whose newest segment was never acknowledged, opened again, with that segment, dead now,
 /// back in its place; and what the log shows.
-fn with_a_dead_segment() -> (Files, Records) {
+fn with_a_dead_segment() -> (Files, String, Records) {
     let store = MemStore::new();
     let wal = options().open_store(store.clone()).unwrap();
     wal.append_and_sync(b"kept").unwrap();
@@ -321,20 +341,22 @@ fn with_a_dead_segment() -> (Files, Records) {
     wal.close().unwrap();
     let mut files = store.snapshot().into_files();
     assert!(!files.contains_key(&newest), "the next open removes it");
-    files.insert(newest, dead);
+    files.insert(newest.clone(), dead);
     let wal = options().open_store(store_of(&files)).unwrap();
     let shown = wal.iter().unwrap().map(|r| r.map(|r| (r.lsn().get(), r.into_data())).unwrap());
     let shown = shown.collect();
-    (files, shown)
+    (files, newest, shown)
 }
 
 #[test]
 fn what_was_cut_is_never_salvaged() {
-    let (files, shown) = with_a_dead_segment();
+    let (files, dead, shown) = with_a_dead_segment();
     assert_eq!(shown.len(), 2);
     let mut lost_control = files.clone();
     lost_control.remove(CONTROL);
-    for (files, errors) in [(files, 0), (lost_control, 1)] {
+    let mut headless = files.clone();
+    headless.get_mut(&dead).unwrap()[..HEADER_AREA].fill(0);
+    for (files, errors) in [(files, 0), (lost_control, 1), (headless, 1)] {
         for torn in [false, true] {
             let salvaged = salvage(&store_of(&files), torn).unwrap();
             assert_eq!((&salvaged.records, salvaged.skipped.len()), (&shown, errors));

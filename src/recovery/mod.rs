@@ -23,6 +23,7 @@ mod apply;
 mod behind;
 mod chain;
 mod extent;
+mod headless;
 mod look;
 mod plan;
 mod remains;

@@ -15,6 +15,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use super::chain::{self, Chain};
+use super::headless;
 use super::survey::{self, ControlView, Listing};
 use super::tolerant::Tolerant;
 use crate::error::{Result, WalError};
@@ -71,6 +72,8 @@ pub(super) struct Remains {
     pub(super) head: u64,
     /// What is wrong and no gap tells.
     pub(super) troubles: Vec<WalError>,
+    /// Segments without a usable header, by the number in their name.
+    pub(super) headless: BTreeMap<u64, WalError>,
     /// Files with one bad copy of their header.
     pub(super) damaged_copies: Vec<PathBuf>,
     /// The best watermark known without reading frames.
@@ -105,7 +108,11 @@ pub(super) fn survey<S: WalStore>(store: &S, reading: Reading) -> Result<Remains
         control = Err(survey::damaged(path, 0, "CONTROL is of another log than the segments"));
     }
     let claim = control.as_ref().ok().map(|view| view.slot.claim);
-    Ok(assemble(store, listing, control, claim.as_ref(), found))
+    let mut remains = assemble(store, listing, control, claim.as_ref(), found);
+    if reading == Reading::Tolerant {
+        headless::fill(store, &mut remains)?;
+    }
+    Ok(remains)
 }
 
 fn read_control<S: WalStore>(
@@ -264,6 +271,7 @@ fn assemble<S: WalStore>(
         error => error,
     });
     let mut troubles: Vec<_> = lost_control.into_iter().collect();
+    let headless = found.bad.clone();
     found.bad.retain(|seq, _| !told.contains(&locate(*seq)));
     troubles.extend(found.bad.into_values());
     let live = pieces.iter().map(|piece| piece.header).collect();
@@ -274,6 +282,7 @@ fn assemble<S: WalStore>(
         damaged_copies: damaged_copies.collect(),
         readable: known.map(|(header, ..)| *header).collect(),
         witnessed: witnessed(live, claim),
+        headless,
         listing,
         control,
         pieces,
