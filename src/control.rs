@@ -181,6 +181,34 @@ pub(crate) fn create<S: WalStore>(store: &S, claim: Claim) -> Result<Option<S::F
     }
 }
 
+/// Makes both slots of a locked CONTROL file hold `claim`, whatever it held: `bytes`, as read under
+/// the lock.
+///
+/// DURABILITY: the slot that counts is overwritten last. A crash before the first of them is
+/// synced leaves what counted before; a crash after it leaves the claim, or what is refused as
+/// before because the other slot still contradicts it.
+pub(crate) fn rewrite<F: StoreFile>(
+    file: &F,
+    path: &Path,
+    bytes: &[u8],
+    claim: Claim,
+) -> Result<()> {
+    let found = decode_slots(bytes).map(|slot| slot.map_or(0, |slot| slot.generation));
+    let [first, second] = found;
+    let order = if first <= second { [0, 1] } else { [1, 0] };
+    let newest = first.max(second);
+    // A generation that no log reaches is no order to keep.
+    let mut generation = if newest < u64::MAX >> 2 { newest } else { 0 };
+    for index in order {
+        generation = generation.saturating_add(1);
+        let block = Slot { generation, claim }.encode();
+        let offset = SLOT_OFFSETS.get(index).copied().unwrap_or_default();
+        file.write_at(offset, &block).map_err(|e| WalError::io_or_full("write", path, e))?;
+        file.sync().map_err(|e| WalError::io("sync", path, e))?;
+    }
+    Ok(())
+}
+
 /// Takes the log's lock.
 pub(crate) fn lock<S: WalStore>(store: &S, file: &S::File, path: &Path) -> Result<()> {
     match store.lock(file) {

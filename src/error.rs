@@ -62,7 +62,8 @@ pub enum WalError {
         cause: Arc<WalError>,
     },
     /// Bytes that were acknowledged as durable are damaged or missing. Nothing was changed.
-    /// Restore from a copy, or salvage what is readable.
+    /// Restore from a copy, [salvage](crate::WalOptions::salvage) what is readable, or
+    /// [repair](crate::repair()) the log.
     Corruption {
         /// The damaged file, or the directory when a file is missing.
         path: PathBuf,

@@ -46,8 +46,9 @@
 //! Records come back in LSN order, a batch whole or not at all, and nothing that was not
 //! appended. Damage to what was acknowledged is refused with [`WalError::Corruption`], never cut
 //! away; the one limit is that damage confined to what the last two cohorts wrote can look like a
-//! torn tail. A failed write or sync poisons the log: nothing is acknowledged afterwards, nobody
-//! waits for ever, nothing is retried.
+//! torn tail. What is refused can be read past its damage ([`WalOptions::salvage`]) and made to
+//! open again ([`repair`](repair())). A failed write or sync poisons the log: nothing is
+//! acknowledged afterwards, nobody waits for ever, nothing is retried.
 //!
 //! # Progress
 //!
@@ -106,8 +107,10 @@ pub mod __loom {
 pub use error::{Result, WalError};
 pub use lsn::Lsn;
 pub use options::{Gather, Preallocate, WalOptions};
-pub use reader::{Record, RecordRef, SegmentInfo, WalIter, WalReader};
-pub use recovery::RecoveryReport;
+pub use reader::{Record, RecordRef, Salvage, SegmentInfo, WalIter, WalReader};
+pub use recovery::{
+    RecoveryReport, Repair, RepairCopy, RepairEffect, RepairReport, repair, repair_store,
+};
 pub use stats::{Histogram, WalStats};
 pub use store::{FileHandle, FileStore, MemFile, MemSnapshot, MemStore, StoreFile, WalStore};
 pub use wal::Wal;

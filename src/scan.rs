@@ -12,6 +12,8 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod skip;
+
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -101,6 +103,11 @@ impl<F: StoreFile> Scanner<F> {
     /// The body of the last frame with its padding; empty for pads.
     pub(crate) fn padded_body(&self) -> &[u8] {
         self.buffer.get(self.padded.clone()).unwrap_or_default()
+    }
+
+    /// The file it reads.
+    pub(crate) fn file(&self) -> &F {
+        &self.file
     }
 
     /// Gives the file back.

@@ -224,7 +224,7 @@ impl<S: WalStore> WalIter<S> {
 }
 
 /// Whether a frame is a record that this build can read.
-fn readable_record(header: &Header) -> Result<bool> {
+pub(super) fn readable_record(header: &Header) -> Result<bool> {
     if header.flags & ENCRYPTED != 0 {
         return Err(WalError::FeatureMissing { feature: "aead" });
     }

@@ -6,8 +6,10 @@
 mod iter;
 mod readonly;
 mod record;
+mod salvage;
 
 pub(crate) use iter::Beside;
 pub use iter::WalIter;
 pub use readonly::{SegmentInfo, WalReader};
 pub use record::{Record, RecordRef};
+pub use salvage::Salvage;

@@ -111,7 +111,8 @@ fn next_header(options: &WalOptions, plan: &Plan, salt: [u8; 16]) -> Result<Segm
     if plan.end >= LSN_LIMIT {
         return Err(WalError::LsnExhausted);
     }
-    let highest = plan.survey.listing.segments.last().copied().unwrap_or(0);
+    // A segment that is missing keeps its number: a claim never forgets the newest one.
+    let highest = plan.survey.listing.segments.last().copied().unwrap_or(0).max(claim.newest_seq);
     let seq = highest.checked_add(1).ok_or(WalError::LsnExhausted)?;
     let epoch = plan.survey.epoch.checked_add(1).ok_or(WalError::LsnExhausted)?;
     let removed = below_head(plan).len();

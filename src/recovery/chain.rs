@@ -70,7 +70,7 @@ pub(super) fn resolve(headers: &[SegmentHeader], claim: &Claim) -> Result<Chain,
     Ok(Chain { live, stale })
 }
 
-fn sane(header: &SegmentHeader) -> Result<(), Flaw> {
+pub(super) fn sane(header: &SegmentHeader) -> Result<(), Flaw> {
     let flaw = |why| Err(Flaw { seq: header.seq, base: header.base, why });
     if header.seq > u64::MAX >> 1 {
         return flaw("a segment's sequence number leaves no room for others");

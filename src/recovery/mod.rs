@@ -23,11 +23,17 @@ mod apply;
 mod behind;
 mod chain;
 mod extent;
+mod headless;
 mod look;
 mod plan;
+mod remains;
+mod repair;
 mod report;
+mod salvage;
 mod survey;
+mod tolerant;
 mod verdict;
+mod walk;
 
 #[cfg(test)]
 #[expect(
@@ -49,7 +55,10 @@ use crate::options::WalOptions;
 use crate::store::WalStore;
 
 pub(crate) use look::{Look, current_head, survey_read_only};
+pub use repair::{Repair, RepairCopy, RepairEffect, RepairReport, repair, repair_store};
 pub use report::RecoveryReport;
+pub(crate) use salvage::{Route, route};
+pub(crate) use walk::{Found, Walk};
 
 /// How often another handle may get ahead of this one, or bytes change under it.
 const ATTEMPTS: usize = 8;

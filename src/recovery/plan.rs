@@ -73,6 +73,19 @@ pub(super) fn plan<S: WalStore>(store: &S, demand: Option<u64>) -> Result<Plan> 
     Ok(Plan { survey, extent, end, tally, last_record })
 }
 
+/// The plan, or why an opening would refuse the log; the outer error says nothing about the log.
+pub(super) fn verdict<S: WalStore>(store: &S) -> Result<Result<Plan>> {
+    let listing = survey::list(store)?;
+    let planned = match listing.control {
+        true => plan(store, None),
+        false => Err(survey::refuse_without_control(store, &listing)),
+    };
+    match planned {
+        Err(refusal @ (WalError::Corruption { .. } | WalError::NotALog { .. })) => Ok(Err(refusal)),
+        planned => planned.map(Ok),
+    }
+}
+
 /// Applies the decision table; returns the end and what lies between the witness and it.
 pub(super) fn decide<S: WalStore>(
     store: &S,

@@ -1,7 +1,8 @@
 //! `cohort-wal`: measures, inspects and verifies write-ahead logs.
 //!
-//! Results go to stdout, progress and errors to stderr. Every command but `bench` is read-only and
-//! safe beside a live writer. Exit codes: 0 clean, 1 damage or loss found, 2 usage (also: no log
+//! Results go to stdout, progress and errors to stderr. Every command but `bench` and `repair` is
+//! read-only and safe beside a live writer; `repair` takes the lock, and changes something only
+//! with `--yes`. Exit codes: 0 clean, 1 damage or loss found, 2 usage (also: no log
 //! there), 3 locked, 4 I/O.
 
 mod bench;
@@ -10,6 +11,7 @@ mod failure;
 mod info;
 mod output;
 mod progress;
+mod repair;
 mod verify;
 
 use std::process::ExitCode;
@@ -34,6 +36,8 @@ enum Command {
     Info(info::InfoArgs),
     /// Read every record of a log and check it. Changes nothing.
     Verify(verify::VerifyArgs),
+    /// Say what is wrong with a log and what a repair would cost; with --yes, do it.
+    Repair(repair::RepairArgs),
 }
 
 /// What a command that ran to its end found.
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::execute(&args),
         Command::Info(args) => info::execute(&args),
         Command::Verify(args) => verify::execute(&args),
+        Command::Repair(args) => repair::execute(&args),
     };
     match outcome {
         Ok(Verdict::Clean) => ExitCode::SUCCESS,

@@ -17,8 +17,9 @@ use crate::output::{self, Facts, grouped};
 use crate::progress::Progress;
 
 const RECORDS_PER_LOOK: u64 = 4096;
-const ADVICE: &str = "copy the directory as it is, then restore the log from a backup or salvage \
-                      what is readable; until then it refuses to open for writing";
+const ADVICE: &str = "copy the directory as it is, then restore the log from a backup, salvage \
+                      what is readable, or see what `repair` would do; until then it refuses to \
+                      open for writing";
 
 /// Arguments of `verify`.
 #[derive(Debug, Args)]

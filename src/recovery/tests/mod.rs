@@ -4,6 +4,8 @@
 mod crashes;
 mod ends;
 mod files;
+mod salvage;
+mod tolerant;
 
 use std::collections::BTreeMap;
 
