@@ -12,6 +12,8 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod skip;
+
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +21,8 @@ use crate::error::{Result, WalError};
 use crate::format::frame::{self, HEADER, HEADER_BYTES, Header, Kind, Seed};
 use crate::format::segment::FIRST_FRAME;
 use crate::store::StoreFile;
+
+pub(crate) use skip::Skipped;
 
 /// Files are read in pieces of this many bytes.
 pub(crate) const BLOCK: usize = 256 << 10;
