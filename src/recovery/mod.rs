@@ -23,6 +23,7 @@ mod apply;
 mod behind;
 mod chain;
 mod extent;
+mod inventory;
 mod look;
 mod plan;
 mod report;
@@ -48,6 +49,7 @@ use crate::lsn::Lsn;
 use crate::options::WalOptions;
 use crate::store::WalStore;
 
+pub(crate) use inventory::{Inventory, Listed, Slots, counting, take_inventory};
 pub(crate) use look::{Look, survey_read_only};
 pub use report::RecoveryReport;
 
