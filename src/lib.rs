@@ -84,6 +84,7 @@ mod control;
 mod error;
 mod flush;
 mod format;
+pub mod inspect;
 mod lsn;
 mod options;
 mod reader;

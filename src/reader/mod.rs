@@ -9,5 +9,6 @@ mod record;
 
 pub(crate) use iter::Beside;
 pub use iter::WalIter;
+pub(crate) use readonly::open_directory;
 pub use readonly::{SegmentInfo, WalReader};
 pub use record::{Record, RecordRef};

@@ -80,17 +80,21 @@ impl WalOptions {
     /// ```
     pub fn open_read_only(self, dir: impl AsRef<Path>) -> Result<WalReader> {
         self.validate()?;
-        let dir = dir.as_ref();
-        let store = FileStore::existing(dir).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => WalError::NotFound { path: dir.to_path_buf() },
-            io::ErrorKind::NotADirectory => {
-                WalError::NotALog { path: dir.to_path_buf(), why: "it is not a directory" }
-            }
-            _ => WalError::io("open", dir, error),
-        })?;
+        let store = open_directory(dir.as_ref())?;
         let look = survey_read_only(&store)?;
         Ok(WalReader { store: Arc::new(store), look })
     }
+}
+
+/// The directory of a log that is only looked at.
+pub(crate) fn open_directory(dir: &Path) -> Result<FileStore> {
+    FileStore::existing(dir).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => WalError::NotFound { path: dir.to_path_buf() },
+        io::ErrorKind::NotADirectory => {
+            WalError::NotALog { path: dir.to_path_buf(), why: "it is not a directory" }
+        }
+        _ => WalError::io("open", dir, error),
+    })
 }
 
 impl WalReader {
