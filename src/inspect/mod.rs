@@ -219,8 +219,8 @@ impl Inspection {
         WalIter::over(store, look.live.clone(), look.head, from.get(), look.end, None)
     }
 
-    /// The segments that have bytes for `lsn`: first the one that holds it for the log, if one
-    /// does, then the others, newest first.
+    /// The segments that have bytes for `lsn`, or should: first the one that holds it for the log,
+    /// if one does, then the others, newest first.
     ///
     /// # Examples
     /// ```
@@ -240,7 +240,7 @@ impl Inspection {
     pub fn holding(&self, lsn: Lsn) -> Vec<&Segment> {
         let holds = |segment: &&Segment| {
             let base = segment.header.as_ref().map(|header| header.base);
-            base.is_ok_and(|base| base <= lsn) && segment.bytes_end().is_some_and(|end| lsn < end)
+            base.is_ok_and(|base| base <= lsn) && segment.bytes_end().max(segment.end) > Some(lsn)
         };
         let mut found: Vec<_> = self.segments.iter().rev().filter(holds).collect();
         let cut = |segment: &Segment| self.cut(segment.seq).is_some_and(|cut| cut <= lsn.get());

@@ -6,10 +6,16 @@
 
 mod bench;
 mod clock;
+mod dump;
+mod explain;
 mod failure;
 mod info;
+mod ls;
+mod map;
 mod output;
+mod payload;
 mod progress;
+mod terminal;
 mod verify;
 
 use std::process::ExitCode;
@@ -34,6 +40,14 @@ enum Command {
     Info(info::InfoArgs),
     /// Read every record of a log and check it. Changes nothing.
     Verify(verify::VerifyArgs),
+    /// List every file of a log and what it says, of a damaged log too. Changes nothing.
+    Ls(ls::LsArgs),
+    /// Print the records of a log, in order, up to the end or the first damage. Changes nothing.
+    Dump(dump::DumpArgs),
+    /// Explain the bytes at an LSN: the frame there, field by field. Changes nothing.
+    Explain(explain::ExplainArgs),
+    /// Draw what the bytes of every segment are, one strip for each. Changes nothing.
+    Map(map::MapArgs),
 }
 
 /// What a command that ran to its end found.
@@ -48,6 +62,10 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::execute(&args),
         Command::Info(args) => info::execute(&args),
         Command::Verify(args) => verify::execute(&args),
+        Command::Ls(args) => ls::execute(&args),
+        Command::Dump(args) => dump::execute(&args),
+        Command::Explain(args) => explain::execute(&args),
+        Command::Map(args) => map::execute(&args),
     };
     match outcome {
         Ok(Verdict::Clean) => ExitCode::SUCCESS,
