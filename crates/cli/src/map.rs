@@ -20,7 +20,6 @@ use crate::terminal;
 
 /// Bytes before the first frame of a segment.
 const HEADER_BYTES: u64 = 8192;
-const DEFAULT_COLUMNS: usize = 80;
 const MIN_CELLS: usize = 8;
 const SPANS_PER_LOOK: u64 = 4096;
 
@@ -109,7 +108,7 @@ struct Damage {
 /// Draws a log.
 pub(crate) fn execute(args: &MapArgs) -> Result<Verdict, Failure> {
     let inspection = Inspection::open(&args.dir)?;
-    let columns = args.width.or_else(terminal::width).unwrap_or(DEFAULT_COLUMNS);
+    let columns = args.width.or_else(terminal::width).unwrap_or(terminal::DEFAULT_COLUMNS);
     let map = draw(args, &inspection, columns)?;
     if args.json {
         output::print_json(&map)?;
@@ -243,11 +242,11 @@ impl Kind {
     fn of(span: &Span) -> Self {
         match (span.content, span.standing) {
             _ if span.is_damage() => Self::Damaged,
+            (Content::Zeros, _) => Self::Zeros,
             (_, Standing::Dead | Standing::BelowHead) => Self::Dead,
             (Content::Record, Standing::Durable) => Self::Durable,
             (Content::Record, _) => Self::Unwitnessed,
             (Content::Pad, _) => Self::Pad,
-            (Content::Zeros, _) => Self::Zeros,
             _ => Self::Torn,
         }
     }
@@ -339,5 +338,47 @@ impl Map {
             }
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_share_the_bytes_and_damage_outweighs_the_rest() {
+        let mut cells = Cells::new(1000, 10);
+        cells.add(0, 250, Kind::Header);
+        cells.add(250, 650, Kind::Durable);
+        cells.add(550, 1, Kind::Damaged);
+        cells.add(900, 500, Kind::Zeros);
+        assert_eq!(cells.signs(), "hh###!###.");
+        let counted: u64 = cells.cells.iter().flatten().sum();
+        assert_eq!(counted, 1001, "what is behind the end of the file is in no cell");
+    }
+
+    #[test]
+    fn a_file_that_ends_early_ends_in_damage() {
+        let mut cells = Cells::new(100, 4);
+        cells.add(0, 100, Kind::Durable);
+        cells.add(100, 50, Kind::Damaged);
+        assert_eq!(cells.signs(), "###!");
+    }
+
+    #[test]
+    fn no_file_has_more_cells_than_bytes() {
+        for bytes in [0, 1, 3] {
+            let mut cells = Cells::new(bytes, 80);
+            cells.add(0, bytes, Kind::Damaged);
+            assert_eq!(cells.signs().len() as u64, bytes.max(1));
+        }
+    }
+
+    #[test]
+    fn colours_are_put_around_runs_and_only_where_they_are_wanted() {
+        assert_eq!(painted("hh#!", false), "hh#!");
+        let painted = painted("hh#!", true);
+        assert!(painted.starts_with("\u{1b}[36mhh\u{1b}[0m"), "{painted:?}");
+        assert_eq!(console::strip_ansi_codes(&painted), "hh#!");
     }
 }

@@ -124,7 +124,7 @@ impl ExplainArgs {
         };
         Ok(Explanation {
             lsn: self.lsn,
-            summary: summary(self.lsn, span, frame.as_ref()),
+            summary: summary(self.lsn, span, frame.as_ref(), inspection.end_lsn()),
             content: content(span.content),
             damaged: span.is_damage(),
             why,
@@ -158,7 +158,7 @@ fn find(inspection: &Inspection, segment: &Segment, lsn: Lsn) -> Result<Option<S
     Ok(None)
 }
 
-fn summary(lsn: u64, span: &Span, frame: Option<&Frame>) -> String {
+fn summary(lsn: u64, span: &Span, frame: Option<&Frame>, log_end: Option<Lsn>) -> String {
     let (start, end) = (span.start.get(), span.end.get());
     let what = match span.content {
         Content::Record => "a record",
@@ -176,11 +176,14 @@ fn summary(lsn: u64, span: &Span, frame: Option<&Frame>) -> String {
     };
     let bytes = frame.filter(|_| is_frame).map_or(end - start, |frame| frame.body().len() as u64);
     let bytes = format!("{} bytes", grouped(bytes));
+    let beyond = log_end.is_some_and(|end| end.get() <= lsn);
     let standing = match span.standing {
         Standing::Durable if span.is_damage() => "damage: these bytes were durable",
         Standing::Durable => "witnessed as durable",
         Standing::Unwitnessed if is_frame => "not witnessed as durable; recovery decides",
-        Standing::Unwitnessed => "beyond the end, so no damage",
+        Standing::Unwitnessed | Standing::Dead if beyond && !is_frame => {
+            "beyond the end of the log, so no damage"
+        }
         Standing::BelowHead => "below the head, so not part of the log any more",
         Standing::Dead => "not part of the log any more",
         _ => "whether it is part of the log is not known",
