@@ -20,7 +20,7 @@ const TABLE: [Row; 19] = [
     ("codec", 2, &["error", "format", "sync"]),
     ("commit", 2, &["error", "options", "stats", "sync"]),
     ("control", 2, &["error", "format", "store", "sync"]),
-    ("scan", 2, &["error", "format", "store"]),
+    ("scan", 2, &["error", "format", "lsn", "store"]),
     ("segments", 2, &["error", "format", "store", "sync"]),
     (
         "flush",

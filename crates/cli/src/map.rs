@@ -348,8 +348,8 @@ mod tests {
     #[test]
     fn cells_share_the_bytes_and_damage_outweighs_the_rest() {
         let mut cells = Cells::new(1000, 10);
-        cells.add(0, 250, Kind::Header);
-        cells.add(250, 650, Kind::Durable);
+        cells.add(0, 240, Kind::Header);
+        cells.add(240, 660, Kind::Durable);
         cells.add(550, 1, Kind::Damaged);
         cells.add(900, 500, Kind::Zeros);
         assert_eq!(cells.signs(), "hh###!###.");

@@ -1,6 +1,7 @@
 //! What the tests of the binary share: running it, logs to run it on, and damage to them.
 
 #![allow(dead_code, reason = "each test binary uses some of it")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -81,4 +82,67 @@ pub(crate) fn damage(dir: &Path, index: usize, per_segment: usize) -> (PathBuf, 
     bytes[body + 50] ^= 0x10;
     fs::write(&path, bytes).unwrap();
     (path, offset)
+}
+
+/// A command line with the log's directory behind the command.
+pub(crate) fn line<'a>(dir: &'a Path, args: &[&'a str]) -> Vec<&'a str> {
+    let (name, rest) = args.split_first().unwrap();
+    [&[*name, text(dir)], rest].concat()
+}
+
+/// The results of a command that exits like this, and what it complains about.
+pub(crate) fn look(dir: &Path, args: &[&str], code: i32) -> (String, String) {
+    let output = run(&line(dir, args));
+    let complaint = stderr(&output);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {complaint}");
+    (String::from_utf8(output.stdout).unwrap(), complaint)
+}
+
+pub(crate) fn look_json(dir: &Path, args: &[&str], code: i32) -> Value {
+    run_json(&line(dir, args), code)
+}
+
+/// Every way to look at a whole log.
+pub(crate) fn every_command() -> [Vec<&'static str>; 8] {
+    [
+        vec!["ls"],
+        vec!["ls", "--records"],
+        vec!["dump"],
+        vec!["dump", "--json"],
+        vec!["explain", "0"],
+        vec!["explain", "0", "--full", "--json"],
+        vec!["map"],
+        vec!["map", "--json"],
+    ]
+}
+
+/// Every command exits like this, panics never, and changes nothing.
+pub(crate) fn all_exit(dir: &Path, code: i32) {
+    let before = contents(dir);
+    for args in every_command() {
+        let (_, complaint) = look(dir, &args, code);
+        assert!(!complaint.contains("panicked"), "{complaint}");
+        assert_eq!(complaint.is_empty(), code == 0, "{args:?}: {complaint}");
+    }
+    assert_eq!(contents(dir), before);
+}
+
+pub(crate) fn segment_path(dir: &Path, seq: u64) -> PathBuf {
+    dir.join(format!("{seq:020}.wal"))
+}
+
+pub(crate) fn overwrite(path: &Path, offset: usize, with: &[u8]) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[offset..offset + with.len()].copy_from_slice(with);
+    fs::write(path, bytes).unwrap();
+}
+
+pub(crate) fn dumped(dir: &Path, args: &[&str]) -> Vec<Value> {
+    let (lines, _) = look(dir, &[&["dump", "--json"], args].concat(), 0);
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+pub(crate) fn lsns(records: &[Value]) -> Vec<usize> {
+    let lsn = |record: &Value| usize::try_from(record["lsn"].as_u64().unwrap()).unwrap();
+    records.iter().map(lsn).collect()
 }
