@@ -10,11 +10,13 @@ mod common;
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use cohort_wal::inspect::{Content, Inspection, SegmentState, Span, Standing};
 use cohort_wal::{Lsn, Wal, WalError, WalOptions};
 
-use common::{Dice, Id, directory, payload};
+use common::{Dice, Id, deadline_of, directory, payload};
 
 const FIRST_FRAME: u64 = 8192;
 
@@ -167,6 +169,46 @@ fn frames_beyond_a_cut_are_dead_and_a_place_has_one_segment_that_counts() {
     let new = assert_tiled(&inspection, 2);
     assert_eq!((new[0].start, new[0].standing), (carried, Standing::Durable));
     assert_eq!(inspection.holding(kept)[0].seq, 1);
+}
+
+#[test]
+fn beside_a_busy_writer_nothing_looks_damaged() {
+    deadline_of(60, || {
+        let dir = tempfile::tempdir().unwrap();
+        let wal = WalOptions::new().segment_bytes(16 << 10).ring_bytes(64 << 10);
+        let wal = wal.open(dir.path()).unwrap();
+        let busy = AtomicBool::new(true);
+        let found = thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut dice = Dice::new(7);
+                for number in (0..).take_while(|_| busy.load(Ordering::Relaxed)) {
+                    wal.append(&payload(Id { owner: 0, number }, dice.len())).unwrap();
+                    if dice.below(32) == 0 {
+                        wal.sync().unwrap();
+                    }
+                }
+            });
+            let mut found = (None, Vec::new());
+            while wal.stats().rotations < 20 && found == (None, Vec::new()) {
+                found = look_at(dir.path());
+            }
+            // The writer is stopped before a failure is told, so that the test ends.
+            busy.store(false, Ordering::Relaxed);
+            found
+        });
+        assert_eq!(found, (None, Vec::new()));
+    });
+}
+
+/// Why a log is refused, and what in it looks damaged.
+fn look_at(dir: &Path) -> (Option<String>, Vec<Span>) {
+    let inspection = match Inspection::open(dir) {
+        Ok(inspection) => inspection,
+        Err(error) => return (Some(error.to_string()), Vec::new()),
+    };
+    let all = inspection.segments().iter().flat_map(|segment| spans(&inspection, segment.seq));
+    let damage = all.filter(Span::is_damage).collect();
+    (inspection.refusal().map(ToString::to_string), damage)
 }
 
 #[test]

@@ -261,10 +261,10 @@ impl Listing {
             facts.add("snapshot", format!("LSN {}, {bytes} bytes{counts}", snapshot.lsn));
         }
         for name in &self.leftovers {
-            facts.add("unfinished", name.as_str());
+            facts.add("unfinished", payload::escaped(name.as_bytes()));
         }
         for name in &self.unknown_files {
-            facts.add("not ours", name.as_str());
+            facts.add("not ours", payload::escaped(name.as_bytes()));
         }
         let slots = match &self.control {
             Some(slots) => {

@@ -42,7 +42,7 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// List every file of a log and what it says, of a damaged log too. Changes nothing.
     Ls(ls::LsArgs),
-    /// Print the records of a log, in order, up to the end or the first damage. Changes nothing.
+    /// Print the records that are witnessed as durable, up to the first damage. Changes nothing.
     Dump(dump::DumpArgs),
     /// Explain the bytes at an LSN: the frame there, field by field. Changes nothing.
     Explain(explain::ExplainArgs),
