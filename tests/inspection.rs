@@ -189,7 +189,7 @@ fn beside_a_busy_writer_nothing_looks_damaged() {
                 }
             });
             let mut found = (None, Vec::new());
-            while wal.stats().rotations < 20 && found == (None, Vec::new()) {
+            while wal.stats().rotations < 8 && found == (None, Vec::new()) {
                 found = look_at(dir.path());
             }
             // The writer is stopped before a failure is told, so that the test ends.
