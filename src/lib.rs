@@ -68,7 +68,7 @@
 //! | method | poisoned | disk full | closed |
 //! |---|---|---|---|
 //! | `append` and its kin | `Poisoned` | `Ok` until the ring is full, then `StorageFull` | `Closed` |
-//! | `flush`, `sync`, `rotate` | `Poisoned` | `StorageFull`, once per call | `Closed` |
+//! | `flush`, `sync`, `rotate`, `truncate_before` | `Poisoned` | `StorageFull`, once per call | `Closed` |
 //! | `wait_durable` | `Ok` if durable, else `Poisoned` | `Ok` if durable, else `StorageFull` | `Closed` |
 //! | `iter`, `iter_from` | what is durable | `StorageFull` while appended bytes cannot be written | `Closed` |
 //! | `head_lsn`, `end_lsn`, `durable_lsn`, `last_lsn`, `stats`, `recovery` | a value | a value | a value |
@@ -85,6 +85,7 @@ mod control;
 mod error;
 mod flush;
 mod format;
+pub mod inspect;
 mod lsn;
 mod options;
 mod reader;

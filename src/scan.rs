@@ -22,6 +22,8 @@ use crate::format::frame::{self, HEADER, HEADER_BYTES, Header, Kind, Seed};
 use crate::format::segment::FIRST_FRAME;
 use crate::store::StoreFile;
 
+pub(crate) use skip::Skipped;
+
 /// Files are read in pieces of this many bytes.
 pub(crate) const BLOCK: usize = 256 << 10;
 

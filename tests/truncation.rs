@@ -12,7 +12,7 @@ use std::thread;
 
 use cohort_wal::{Lsn, MemStore, Wal, WalError, WalOptions, WalStore};
 
-use common::{deadline, deadline_of, join_all};
+use common::{deadline, deadline_of, join_all, read_all};
 use faulty::{EIO, Fault, FaultyStore, Op};
 
 fn options() -> WalOptions {
@@ -62,6 +62,17 @@ fn what_is_below_is_gone_and_what_is_not_stays() {
     let wal = options().open_store(memory).unwrap();
     assert_eq!(wal.head_lsn(), lsns[99]);
     assert_eq!(numbers(&wal), [99]);
+}
+
+#[test]
+fn what_is_given_up_was_durable() {
+    let wal = options().open_store(MemStore::new()).unwrap();
+    wal.append(b"one").unwrap();
+    let two = wal.append(b"two").unwrap();
+    assert!(wal.durable_lsn() < two);
+    wal.truncate_before(two).unwrap();
+    assert!(wal.durable_lsn() >= two);
+    assert_eq!(read_all(&wal), [b"two"]);
 }
 
 #[test]
@@ -200,7 +211,7 @@ fn a_segment_that_cannot_be_removed_goes_the_next_time() {
         script.heal();
         let again = options().open_store(memory.clone()).unwrap();
         assert_eq!(again.head_lsn(), head);
-        assert_eq!(segments(&memory), again.recovery().segments.max(1) as usize);
+        assert_eq!(segments(&memory) as u64, again.recovery().segments.max(1));
     });
 }
 
@@ -226,6 +237,26 @@ fn an_error_of_control_poisons_and_leaves_one_of_both_heads() {
             assert_eq!(numbers(&again), (first..60).collect::<Vec<_>>(), "{op:?} {k}");
         });
     }
+}
+
+#[test]
+fn a_log_that_is_poisoned_on_the_way_is_not_truncated() {
+    deadline(|| {
+        let memory = MemStore::new();
+        let (store, script) = FaultyStore::over(memory.clone());
+        let wal = options().open_store(store).unwrap();
+        wal.append_and_sync(b"durable").unwrap();
+        let lost = wal.append(b"lost").unwrap();
+        // To see whether a record starts there, it flushes.
+        script.fail_once(Op::Write, 0, EIO);
+        let failed = wal.truncate_before(lost).unwrap_err();
+        assert!(failed.is_poisoned(), "{failed}");
+        let head = wal.head_lsn();
+        assert!(head < lost);
+        drop(wal);
+        let again = options().open_store(memory).unwrap();
+        assert_eq!((again.head_lsn(), read_all(&again)), (head, vec![b"durable".to_vec()]));
+    });
 }
 
 #[test]

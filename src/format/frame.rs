@@ -155,6 +155,36 @@ pub(crate) fn decode_header(seed: Seed, lsn: u64, bytes: &[u8]) -> Option<Header
     Some(Header { kind, flags, len: u32_at(header, 4), body_crc: u32_at(header, 8), watermark })
 }
 
+/// What a header says, whether or not it can be believed: for those who explain bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) header_crc: u32,
+    pub(crate) len: u32,
+    pub(crate) body_crc: u32,
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    /// In units of eight bytes; `None`: no information.
+    pub(crate) lag: Option<u32>,
+}
+
+/// Reads the fields of a header and checks none.
+pub(crate) fn stored(header: &[u8; HEADER_BYTES]) -> Stored {
+    let [kind] = array(header, 12);
+    Stored {
+        header_crc: u32_at(header, 0),
+        len: u32_at(header, 4),
+        body_crc: u32_at(header, 8),
+        kind: kind & 0x0F,
+        flags: kind & 0xF0,
+        lag: Some(u32_at(header, 12) >> 8).filter(|lag| *lag != LAG_UNKNOWN),
+    }
+}
+
+/// The checksum that the fields of a header at `lsn` ask for.
+pub(crate) fn crc_of_header(seed: Seed, lsn: u64, header: &[u8; HEADER_BYTES]) -> u32 {
+    header_crc(seed, lsn, array(header, 4))
+}
+
 /// True when a frame with this header may stand where `room` bytes follow its start (a file's or
 /// a segment's end) and records are limited to `max_record` bytes.
 pub(crate) fn length_fits(header: &Header, room: u64, max_record: u32) -> bool {

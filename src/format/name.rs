@@ -18,6 +18,11 @@ pub(crate) fn segment(seq: u64) -> String {
     format!("{seq:020}.wal")
 }
 
+/// The name of the snapshot of all below this LSN.
+pub(crate) fn snapshot(lsn: u64) -> String {
+    format!("{lsn:020}.snap")
+}
+
 /// Classifies a name.
 pub(crate) fn classify(name: &str) -> Name {
     let number = |suffix: &str| {

@@ -5,6 +5,7 @@ use super::{
     u16_at, u32_at, u64_at,
 };
 use crate::format::frame::Seed;
+use crate::lsn::{ALIGNMENT, LSN_LIMIT};
 
 /// Bytes before the first frame.
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 8192;
@@ -45,6 +46,12 @@ pub(crate) struct SegmentHeader {
 impl SegmentHeader {
     pub(crate) fn seed(&self) -> Seed {
         Seed::new(&self.salt, self.epoch)
+    }
+
+    /// Where `bytes` bytes of frames end in the log, rounded up to where a frame could start.
+    pub(crate) fn end_after(&self, bytes: u64) -> u64 {
+        let end = self.base.saturating_add(bytes).min(LSN_LIMIT);
+        end.checked_next_multiple_of(ALIGNMENT).unwrap_or(LSN_LIMIT)
     }
 
     pub(crate) fn encode(&self) -> [u8; BLOCK_BYTES] {

@@ -11,5 +11,6 @@ mod salvage;
 pub(crate) use iter::Beside;
 pub use iter::WalIter;
 pub use readonly::{SegmentInfo, WalReader};
+pub(crate) use readonly::{iterate, open_directory};
 pub use record::{Record, RecordRef};
 pub use salvage::Salvage;

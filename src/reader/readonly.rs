@@ -81,14 +81,7 @@ impl WalOptions {
     /// ```
     pub fn open_read_only(self, dir: impl AsRef<Path>) -> Result<WalReader> {
         self.validate()?;
-        let dir = dir.as_ref();
-        let store = FileStore::existing(dir).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => WalError::NotFound { path: dir.to_path_buf() },
-            io::ErrorKind::NotADirectory => {
-                WalError::NotALog { path: dir.to_path_buf(), why: "it is not a directory" }
-            }
-            _ => WalError::io("open", dir, error),
-        })?;
+        let store = open_directory(dir.as_ref())?;
         let look = survey_read_only(&store)?;
         Ok(WalReader { store: Arc::new(store), look })
     }
@@ -104,6 +97,30 @@ impl Beside for FileStore {
             Err(WalError::Truncated { lsn: Lsn::new(lsn - 1), head: Lsn::new(head) })
         }
     }
+}
+
+/// The records of `[from, end)` of a live chain that a writer elsewhere may truncate.
+pub(crate) fn iterate(
+    store: &Arc<FileStore>,
+    live: &[SegmentHeader],
+    head: u64,
+    from: u64,
+    end: u64,
+) -> Result<WalIter<FileStore>> {
+    let live = live.iter().map(|header| LiveSegment::new(*header)).collect();
+    let beside: Arc<dyn Beside> = Arc::clone(store) as _;
+    WalIter::over(Arc::clone(store), live, head, from, end, Some(beside))
+}
+
+/// The directory of a log that is only looked at.
+pub(crate) fn open_directory(dir: &Path) -> Result<FileStore> {
+    FileStore::existing(dir).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => WalError::NotFound { path: dir.to_path_buf() },
+        io::ErrorKind::NotADirectory => {
+            WalError::NotALog { path: dir.to_path_buf(), why: "it is not a directory" }
+        }
+        _ => WalError::io("open", dir, error),
+    })
 }
 
 impl WalReader {
@@ -183,25 +200,12 @@ impl WalReader {
         let header = *known.ok_or_else(missing)?;
         let end = segment.end.get().min(self.look.end);
         let from = header.base.max(self.look.head).min(end);
-        self.over(&[header], from, from, end)
+        iterate(&self.store, &[header], from, from, end)
     }
 
     fn read(&self, from: u64) -> Result<WalIter<FileStore>> {
         let Look { live, head, end, .. } = &self.look;
-        self.over(live, *head, from, *end)
-    }
-
-    fn over(
-        &self,
-        live: &[SegmentHeader],
-        head: u64,
-        from: u64,
-        end: u64,
-    ) -> Result<WalIter<FileStore>> {
-        let live = live.iter().map(|header| LiveSegment::new(*header)).collect();
-        let store = Arc::clone(&self.store);
-        let beside: Arc<dyn Beside> = Arc::clone(&self.store) as _;
-        WalIter::over(store, live, head, from, end, Some(beside))
+        iterate(&self.store, live, *head, from, *end)
     }
 
     /// Oldest LSN kept.

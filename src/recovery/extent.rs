@@ -12,7 +12,7 @@ use crate::error::{Result, WalError};
 use crate::format::frame::{Header, Kind};
 use crate::format::name;
 use crate::format::segment::{FIRST_FRAME, SegmentHeader};
-use crate::lsn::{ALIGNMENT, LSN_LIMIT, Lsn};
+use crate::lsn::Lsn;
 use crate::scan::{Scanner, Step};
 use crate::store::{StoreFile, WalStore};
 
@@ -102,8 +102,7 @@ fn open<S: WalStore>(store: &S, chain: &Chain, index: usize) -> Result<Option<Op
         None => {
             let len = file.len().map_err(|e| WalError::io("read", &path, e))?;
             let frames = len.saturating_sub(FIRST_FRAME);
-            let end = header.base.saturating_add(frames).min(LSN_LIMIT);
-            end.checked_next_multiple_of(ALIGNMENT).unwrap_or(LSN_LIMIT)
+            header.end_after(frames)
         }
     };
     Ok(Some(Opened { file, path, limit }))

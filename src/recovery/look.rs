@@ -6,7 +6,7 @@
 
 use super::extent::{self, Search};
 use super::plan::{self, Survey};
-use super::survey;
+use super::survey::{self, Listing};
 use crate::error::{Result, WalError};
 use crate::format::segment::SegmentHeader;
 use crate::store::WalStore;
@@ -30,24 +30,37 @@ pub(crate) struct Look {
 
 /// A watermark that an earlier look saw in frames it could not reach yet, and in which chain.
 #[derive(Debug, Clone, Copy)]
-struct Promise {
+pub(super) struct Promise {
     newest: Option<u64>,
     witnessed: u64,
 }
 
 /// Looks at the log in `store`.
 pub(crate) fn survey_read_only<S: WalStore>(store: &S) -> Result<Look> {
+    let look = |promise: &mut _| {
+        let (look, verdict) = look(store, survey::list(store)?, promise)?;
+        verdict.map(|()| look)
+    };
+    patiently(look, |result| {
+        matches!(result, Err(WalError::Corruption { .. } | WalError::Io { .. }))
+    })
+}
+
+/// Looks again while what is seen is suspicious, a few times.
+pub(super) fn patiently<T>(
+    mut look: impl FnMut(&mut Option<Promise>) -> Result<T>,
+    suspicious: impl Fn(&Result<T>) -> bool,
+) -> Result<T> {
     let poll = Poll::default();
     let mut promise = None;
     let mut attempt = 1;
     loop {
-        match look(store, &mut promise) {
-            Err(WalError::Corruption { .. } | WalError::Io { .. }) if attempt < ATTEMPTS => {
-                attempt = attempt.saturating_add(1);
-                poll.wait();
-            }
-            result => return result,
+        let seen = look(&mut promise);
+        if attempt >= ATTEMPTS || !suspicious(&seen) {
+            return seen;
         }
+        attempt = attempt.saturating_add(1);
+        poll.wait();
     }
 }
 
@@ -67,15 +80,20 @@ pub(crate) fn current_head<S: WalStore>(store: &S) -> Result<u64> {
     }
 }
 
-fn look<S: WalStore>(store: &S, promise: &mut Option<Promise>) -> Result<Look> {
-    let listing = survey::list(store)?;
+/// What a reader may show, and whether the part of the log that recovery reads is damaged. An
+/// error where the files do not even hang together.
+pub(super) fn look<S: WalStore>(
+    store: &S,
+    listing: Listing,
+    promise: &mut Option<Promise>,
+) -> Result<(Look, Result<()>)> {
     if listing.is_bare() {
         return Err(WalError::NotFound { path: store.locate("") });
     }
     if !listing.control {
         return Err(survey::refuse_without_control(store, &listing));
     }
-    let survey = plan::survey(store)?;
+    let survey = plan::survey_listed(store, listing)?;
     let claim = survey.control.slot.claim;
     let newest = survey.chain.live.last().map(|segment| segment.seq);
     // Everything below an earlier watermark is durable by now, so this time it must be there,
@@ -90,9 +108,13 @@ fn look<S: WalStore>(store: &S, promise: &mut Option<Promise>) -> Result<Look> {
     if extent.stop < extent.witnessed {
         *promise = Some(Promise { newest, witnessed: extent.witnessed });
     }
-    result?;
     let Survey { chain, listing, .. } = survey;
-    let clean = claim.clean && claim.durable == extent.witnessed;
-    let unknown_files = listing.unknown;
-    Ok(Look { live: chain.live, head: claim.head, end: extent.witnessed, clean, unknown_files })
+    let look = Look {
+        live: chain.live,
+        head: claim.head,
+        end: extent.witnessed,
+        clean: claim.clean && claim.durable == extent.witnessed,
+        unknown_files: listing.unknown,
+    };
+    Ok((look, result.map(drop)))
 }

@@ -24,6 +24,7 @@ mod behind;
 mod chain;
 mod extent;
 mod headless;
+mod inventory;
 mod look;
 mod plan;
 mod remains;
@@ -54,6 +55,7 @@ use crate::lsn::Lsn;
 use crate::options::WalOptions;
 use crate::store::WalStore;
 
+pub(crate) use inventory::{Inventory, Listed, Slots, counting, take_inventory};
 pub(crate) use look::{Look, current_head, survey_read_only};
 pub use repair::{Repair, RepairCopy, RepairEffect, RepairReport, repair, repair_store};
 pub use report::RecoveryReport;

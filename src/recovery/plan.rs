@@ -35,7 +35,11 @@ pub(super) struct Plan {
 
 /// Reads names, CONTROL and every header, and resolves the chain.
 pub(super) fn survey<S: WalStore>(store: &S) -> Result<Survey> {
-    let listing = survey::list(store)?;
+    survey_listed(store, survey::list(store)?)
+}
+
+/// The same, for names that were read already.
+pub(super) fn survey_listed<S: WalStore>(store: &S, listing: Listing) -> Result<Survey> {
     let control = survey::read_control(store, &listing)?;
     let claim = control.slot.claim;
     let headers = survey::read_headers(store, &listing, &claim)?;

@@ -61,7 +61,11 @@ pub(super) fn damaged(path: PathBuf, at: u64, why: &'static str) -> WalError {
 }
 
 /// The first bytes of a published file; `None` when it is no regular file.
-fn read_start<S: WalStore>(store: &S, name: &str, limit: usize) -> Result<Option<Vec<u8>>> {
+pub(super) fn read_start<S: WalStore>(
+    store: &S,
+    name: &str,
+    limit: usize,
+) -> Result<Option<Vec<u8>>> {
     let path = store.locate(name);
     let file = match store.open(name) {
         Ok(file) => file,
@@ -77,7 +81,7 @@ fn read_start<S: WalStore>(store: &S, name: &str, limit: usize) -> Result<Option
 /// Refuses segments and snapshots that stand without a CONTROL.
 pub(super) fn refuse_without_control<S: WalStore>(store: &S, listing: &Listing) -> WalError {
     let segments = listing.segments.iter().map(|seq| name::segment(*seq));
-    let snapshots = listing.snapshots.iter().map(|lsn| snapshot_name(*lsn));
+    let snapshots = listing.snapshots.iter().map(|lsn| name::snapshot(*lsn));
     let mut first = None;
     for name in segments.chain(snapshots) {
         match read_start(store, &name, SEGMENT_HEADER_BYTES) {
@@ -98,13 +102,9 @@ fn is_ours(bytes: &[u8]) -> bool {
     control || array::<8>(bytes, 0) == SNAPSHOT_MAGIC || decode_area(bytes) != foreign
 }
 
-fn snapshot_name(lsn: u64) -> String {
-    format!("{lsn:020}.snap")
-}
-
 /// A leftover snapshot, if it is one of this crate's.
 pub(super) fn own_snapshot<S: WalStore>(store: &S, lsn: u64) -> Result<Option<String>> {
-    let name = snapshot_name(lsn);
+    let name = name::snapshot(lsn);
     let start = read_start(store, &name, SNAPSHOT_MAGIC.len())?;
     Ok(start.is_some_and(|bytes| bytes == SNAPSHOT_MAGIC).then_some(name))
 }
@@ -191,19 +191,14 @@ pub(super) fn read_headers<S: WalStore>(
     let mut headers = Headers::default();
     let mut foreign = BTreeSet::new();
     for seq in &listing.segments {
-        let name = name::segment(*seq);
-        let path = store.locate(&name);
-        match read_start(store, &name, SEGMENT_HEADER_BYTES)? {
+        match read_header(store, *seq, Some(claim))? {
             None => drop(foreign.insert(*seq)),
-            Some(area) => match one_header(&area, *seq, claim, &path)? {
-                None => drop(foreign.insert(*seq)),
-                Some((header, intact)) => {
-                    headers.segments.push(header);
-                    if !intact {
-                        headers.damaged.push(path);
-                    }
+            Some((header, intact)) => {
+                headers.segments.push(header);
+                if !intact {
+                    headers.damaged.push(store.locate(&name::segment(*seq)));
                 }
-            },
+            }
         }
     }
     if let Some(seq) = foreign.first() {
@@ -218,6 +213,24 @@ pub(super) fn read_headers<S: WalStore>(
         return Err(WalError::NotALog { path, why: "it is not a segment of this crate" });
     }
     Ok(headers)
+}
+
+/// The header of one listed segment, and whether both copies are good; `None` when the file is not
+/// ours at all. Without a claim any log's header will do.
+pub(super) fn read_header<S: WalStore>(
+    store: &S,
+    seq: u64,
+    claim: Option<&Claim>,
+) -> Result<Option<(SegmentHeader, bool)>> {
+    let name = name::segment(seq);
+    let Some(area) = read_start(store, &name, SEGMENT_HEADER_BYTES)? else { return Ok(None) };
+    let own = match decode_area(&area) {
+        HeaderArea::Valid { header, .. } => header.log_id,
+        _ => [0; 16],
+    };
+    let (newest_seq, head, snapshot, durable) = (0, 0, u64::MAX, 0);
+    let any = Claim { log_id: own, newest_seq, head, snapshot, durable, clean: false };
+    one_header(&area, seq, claim.unwrap_or(&any), &store.locate(&name))
 }
 
 /// Decodes and checks one header area; `None` when it is not ours at all.
@@ -261,7 +274,7 @@ pub(super) fn check_snapshot<S: WalStore>(
     if lsn == u64::MAX {
         return Ok(());
     }
-    let path = store.locate(&snapshot_name(lsn));
+    let path = store.locate(&name::snapshot(lsn));
     if !listing.snapshots.contains(&lsn) {
         return Err(damaged(path, lsn, "the snapshot that CONTROL names is missing"));
     }

@@ -107,6 +107,13 @@ impl FileStore {
         })
     }
 
+    /// The names of files under construction, whoever left them.
+    pub(crate) fn unpublished(&self) -> io::Result<Vec<String>> {
+        let mut names = self.directory.names()?;
+        names.retain(|name| is_unpublished(name));
+        Ok(names)
+    }
+
     /// The path the store was opened with.
     #[must_use]
     pub fn path(&self) -> &Path {

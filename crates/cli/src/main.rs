@@ -7,11 +7,17 @@
 
 mod bench;
 mod clock;
+mod dump;
+mod explain;
 mod failure;
 mod info;
+mod ls;
+mod map;
 mod output;
+mod payload;
 mod progress;
 mod repair;
+mod terminal;
 mod verify;
 
 use std::process::ExitCode;
@@ -38,6 +44,14 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Say what is wrong with a log and what a repair would cost; with --yes, do it.
     Repair(repair::RepairArgs),
+    /// List every file of a log and what it says, of a damaged log too. Changes nothing.
+    Ls(ls::LsArgs),
+    /// Print the records that are witnessed as durable, up to the first damage. Changes nothing.
+    Dump(dump::DumpArgs),
+    /// Explain the bytes at an LSN: the frame there, field by field. Changes nothing.
+    Explain(explain::ExplainArgs),
+    /// Draw what the bytes of every segment are, one strip for each. Changes nothing.
+    Map(map::MapArgs),
 }
 
 /// What a command that ran to its end found.
@@ -53,6 +67,10 @@ fn main() -> ExitCode {
         Command::Info(args) => info::execute(&args),
         Command::Verify(args) => verify::execute(&args),
         Command::Repair(args) => repair::execute(&args),
+        Command::Ls(args) => ls::execute(&args),
+        Command::Dump(args) => dump::execute(&args),
+        Command::Explain(args) => explain::execute(&args),
+        Command::Map(args) => map::execute(&args),
     };
     match outcome {
         Ok(Verdict::Clean) => ExitCode::SUCCESS,

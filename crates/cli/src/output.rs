@@ -3,30 +3,62 @@
 //! A reader that closes our stdout early has what it wanted: that is no failure, and never a panic.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, StdoutLock, Write as _};
 use std::path::Path;
 
 use serde::Serialize;
 
 use crate::failure::Failure;
 
+const STREAM_BYTES: usize = 64 << 10;
+
 /// Writes one result to stdout.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::io("write", Path::new("stdout"), error))
-        }
-        _ => Ok(()),
-    }
+    whether_read(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())).map(drop)
 }
 
 /// Writes one result to stdout as a single JSON object on one line.
 pub(crate) fn print_json<T: Serialize>(value: &T) -> Result<(), Failure> {
+    print(&json_line(value)?)
+}
+
+/// A JSON object on one line.
+pub(crate) fn json_line<T: Serialize>(value: &T) -> Result<String, Failure> {
     let mut text = serde_json::to_string(value)
         .map_err(|error| Failure::io("encode", Path::new("stdout"), error.into()))?;
     text.push('\n');
-    print(&text)
+    Ok(text)
+}
+
+/// Results that come one after another, to stdout.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    stdout: BufWriter<StdoutLock<'static>>,
+}
+
+impl Stream {
+    pub(crate) fn new() -> Self {
+        Self { stdout: BufWriter::with_capacity(STREAM_BYTES, io::stdout().lock()) }
+    }
+
+    /// Writes one result. False when nobody reads any more.
+    pub(crate) fn write(&mut self, text: &str) -> Result<bool, Failure> {
+        whether_read(self.stdout.write_all(text.as_bytes()))
+    }
+
+    /// Hands on what is buffered. False when nobody reads any more.
+    pub(crate) fn flush(&mut self) -> Result<bool, Failure> {
+        whether_read(self.stdout.flush())
+    }
+}
+
+fn whether_read(written: io::Result<()>) -> Result<bool, Failure> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::io("write", Path::new("stdout"), error)),
+    }
 }
 
 /// Says on stderr why the command failed. There is nobody to tell if that fails too.

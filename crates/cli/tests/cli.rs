@@ -2,18 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 
 use cohort_wal::Wal;
 use serde_json::Value;
 
-const FIRST_FRAME: usize = 8192;
-const FRAME_HEADER: usize = 16;
-/// A frame with 100 bytes of payload.
-const FRAME: usize = FRAME_HEADER + 104;
+use common::{FRAME, command, contents, damage, run, run_json, stderr, text, write_log};
+
 const BENCH_FIELDS: [&str; 24] = [
     "threads",
     "size",
@@ -40,74 +39,6 @@ const BENCH_FIELDS: [&str; 24] = [
     "invented",
     "first_bad",
 ];
-
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cohort-wal"));
-    command.args(args);
-    command
-}
-
-fn run(args: &[&str]) -> Output {
-    command(args).output().unwrap()
-}
-
-/// Runs with `--json` and expects one object on one line and this exit code.
-fn run_json(args: &[&str], code: i32) -> Value {
-    let output = command(args).arg("--json").output().unwrap();
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {}", stderr(&output));
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(text.lines().count(), 1, "{text}");
-    let value: Value = serde_json::from_str(&text).unwrap();
-    assert!(value.is_object());
-    value
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
-fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    entries.map(|path| (path.clone(), fs::read(&path).unwrap())).collect()
-}
-
-/// A cleanly closed log of 1000 records of 100 bytes, `per_segment` of them in each file.
-fn write_log(dir: &Path, per_segment: usize) {
-    let wal = Wal::open(dir).unwrap();
-    for index in 0..1000 {
-        if index > 0 && index % per_segment == 0 {
-            wal.rotate().unwrap();
-        }
-        wal.append(&payload(index)).unwrap();
-    }
-    wal.close().unwrap();
-}
-
-fn payload(index: usize) -> [u8; 100] {
-    [u8::try_from(index % 251).unwrap(); 100]
-}
-
-/// Flips a bit in the payload of record `index`, found by what it holds. Names the file, and the
-/// offset of the frame.
-fn damage(dir: &Path, index: usize, per_segment: usize) -> (PathBuf, usize) {
-    let offset = FIRST_FRAME + index % per_segment * FRAME;
-    let first = payload(index - index % per_segment);
-    let (path, mut bytes) = contents(dir)
-        .into_iter()
-        .find(|(_, bytes)| {
-            bytes.get(FIRST_FRAME + FRAME_HEADER..).is_some_and(|b| b.starts_with(&first))
-        })
-        .unwrap();
-    let body = offset + FRAME_HEADER;
-    assert_eq!(bytes[body..body + 100], payload(index), "the layout is as expected");
-    bytes[body + 50] ^= 0x10;
-    fs::write(&path, bytes).unwrap();
-    (path, offset)
-}
 
 /// Damages record 500 and expects verify to find it and to change nothing. Returns its findings.
 fn verify_finds_damage(per_segment: usize) -> Value {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use cohort_wal::sim::{Profile, SimStore};
-use cohort_wal::{Lsn, Wal, WalOptions};
+use cohort_wal::{Lsn, Wal, WalError, WalOptions};
 
 use crate::history::{History, Promise};
 use crate::oracle::{Crash, Oracle, Violation, recover_sim};
@@ -218,16 +218,7 @@ impl Run {
                 self.history.promise_all(promise);
                 steps.push(Steps { during: self.moments(record), before });
             }
-            Op::Truncate | Op::Empty => {
-                let end = self.wal().end_lsn();
-                let last = self.wal().last_lsn().filter(|_| op == Op::Truncate);
-                let lsn = last.unwrap_or(end);
-                self.history.truncating(lsn.get());
-                let before = self.history.clone();
-                let head = self.wal().truncate_before(lsn).map_err(failed)?;
-                self.history.truncated(head.get());
-                steps.push(Steps { during: self.moments(record), before });
-            }
+            Op::Truncate | Op::Empty => steps.push(self.truncate(op, record).map_err(failed)?),
             Op::Close => {
                 let before = self.history.clone();
                 self.wal().close().map_err(failed)?;
@@ -251,6 +242,16 @@ impl Run {
             }
         }
         Ok(steps)
+    }
+
+    fn truncate(&mut self, op: Op, record: bool) -> Result<Steps, WalError> {
+        let last = self.wal().last_lsn().filter(|_| op == Op::Truncate);
+        let lsn = last.unwrap_or_else(|| self.wal().end_lsn());
+        self.history.truncating(lsn.get());
+        let before = self.history.clone();
+        let head = self.wal().truncate_before(lsn)?;
+        self.history.truncated(head.get());
+        Ok(Steps { during: self.moments(record), before })
     }
 
     fn reopen(

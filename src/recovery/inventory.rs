@@ -1,0 +1,140 @@
+//! [`Inventory`]: every file of a log and what it says, of a log that recovery refuses too.
+//! Changes nothing.
+//!
+//! It shows and does not judge: whether the log is whole, and which segments are the log, is what
+//! the look of a reader says. Where that look ends before it knows, so does the inventory.
+
+use super::look::{self, Look, Promise};
+use super::survey::{self, Listing};
+use crate::error::{Result, WalError};
+use crate::format::control::{CONTROL_BYTES, Slot, decode_slots};
+use crate::format::segment::SegmentHeader;
+use crate::format::{BlockError, name};
+use crate::store::{StoreFile, WalStore};
+use crate::sync::Poll;
+
+/// A slot is written in one call; who reads it torn that often reads damage.
+const ATTEMPTS: usize = 16;
+
+/// The two slots of CONTROL, as they were decoded.
+pub(crate) type Slots = [Result<Slot, BlockError>; 2];
+
+/// What a directory holds.
+#[derive(Debug)]
+pub(crate) struct Inventory {
+    /// None without CONTROL.
+    pub(crate) slots: Option<Slots>,
+    /// Ascending by the sequence number in the name.
+    pub(crate) segments: Vec<Listed>,
+    /// LSN and length of each.
+    pub(crate) snapshots: Vec<(u64, u64)>,
+    pub(crate) unknown_files: Vec<String>,
+    /// None where the files do not hang together: `refusal` says why.
+    pub(crate) look: Option<Look>,
+    /// Why the log does not open.
+    pub(crate) refusal: Option<WalError>,
+}
+
+/// A file with the name of a segment.
+#[derive(Debug, Clone)]
+pub(crate) struct Listed {
+    pub(crate) seq: u64,
+    /// Length of the file.
+    pub(crate) bytes: u64,
+    /// The header, and whether both copies are good; or why there is none.
+    pub(crate) header: Result<(SegmentHeader, bool), &'static str>,
+}
+
+/// Index of the slot that counts.
+pub(crate) fn counting(slots: &Slots) -> Option<usize> {
+    match slots {
+        [Ok(a), Ok(b)] => Some(usize::from(a.generation < b.generation)),
+        [Ok(_), Err(_)] => Some(0),
+        [Err(_), Ok(_)] => Some(1),
+        [Err(_), Err(_)] => None,
+    }
+}
+
+/// Looks at everything in `store`, without its lock.
+pub(crate) fn take_inventory<S: WalStore>(store: &S) -> Result<Inventory> {
+    look::patiently(
+        |promise| attempt(store, promise),
+        |inventory| match inventory {
+            Ok(inventory) => inventory.refusal.is_some(),
+            Err(error) => matches!(error, WalError::Io { .. }),
+        },
+    )
+}
+
+fn attempt<S: WalStore>(store: &S, promise: &mut Option<Promise>) -> Result<Inventory> {
+    let listing = survey::list(store)?;
+    let (look, refusal) = match look::look(store, listing.clone(), promise) {
+        Ok((_, Err(error))) | Err(error) if !is_refusal(&error) => return Err(error),
+        Ok((look, verdict)) => (Some(look), verdict.err()),
+        Err(refusal) => (None, Some(refusal)),
+    };
+    let slots = read_slots(store, &listing)?;
+    let counting = slots.as_ref().and_then(|slots| slots.get(counting(slots)?)?.as_ref().ok());
+    let claim = counting.map(|slot| slot.claim);
+    let mut segments = Vec::new();
+    for seq in &listing.segments {
+        let header = match survey::read_header(store, *seq, claim.as_ref()) {
+            Ok(header) => header.ok_or("it is not a segment of this crate"),
+            Err(WalError::Corruption { why, .. }) => Err(why),
+            Err(WalError::UnsupportedVersion { .. }) => Err("it is of a newer version"),
+            Err(error) => return Err(error),
+        };
+        let bytes = length(store, &name::segment(*seq))?;
+        segments.push(Listed { seq: *seq, bytes, header });
+    }
+    let mut snapshots = Vec::new();
+    for lsn in &listing.snapshots {
+        snapshots.push((*lsn, length(store, &name::snapshot(*lsn))?));
+    }
+    let ours = claim.is_some() || segments.iter().any(|segment| segment.header.is_ok());
+    match refusal {
+        Some(refusal @ WalError::NotALog { .. }) if !ours => Err(refusal),
+        refusal => {
+            let unknown_files = listing.unknown;
+            Ok(Inventory { slots, segments, snapshots, unknown_files, look, refusal })
+        }
+    }
+}
+
+/// True for what speaks of the files, not of the attempt to read them.
+fn is_refusal(error: &WalError) -> bool {
+    matches!(
+        error,
+        WalError::Corruption { .. }
+            | WalError::NotALog { .. }
+            | WalError::UnsupportedVersion { .. }
+            | WalError::FeatureMissing { .. }
+    )
+}
+
+fn read_slots<S: WalStore>(store: &S, listing: &Listing) -> Result<Option<Slots>> {
+    if !listing.control {
+        return Ok(None);
+    }
+    let poll = Poll::default();
+    let mut attempt = 1;
+    loop {
+        let bytes = survey::read_start(store, name::CONTROL, CONTROL_BYTES)?;
+        let slots = decode_slots(&bytes.unwrap_or_default());
+        if attempt >= ATTEMPTS || slots.iter().all(Result::is_ok) {
+            return Ok(Some(slots));
+        }
+        attempt = attempt.saturating_add(1);
+        poll.wait();
+    }
+}
+
+/// Length of a file; 0 for what is no regular file.
+fn length<S: WalStore>(store: &S, name: &str) -> Result<u64> {
+    let path = store.locate(name);
+    match store.open(name) {
+        Ok(file) => file.len().map_err(|e| WalError::io("read", &path, e)),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Ok(0),
+        Err(error) => Err(WalError::io("open", &path, error)),
+    }
+}
