@@ -15,7 +15,7 @@ const MAX_ACTS: usize = 12;
 /// States of a moment that are recovered.
 const MAX_STATES: u64 = 3;
 
-const ACTS: [Act; 13] = [
+const ACTS: [Act; 15] = [
     Act::Small,
     Act::Medium,
     Act::Large,
@@ -25,6 +25,8 @@ const ACTS: [Act; 13] = [
     Act::Sync,
     Act::Wait,
     Act::Rotate,
+    Act::Truncate,
+    Act::Empty,
     Act::Read,
     Act::Close,
     Act::Kill,
