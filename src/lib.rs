@@ -61,6 +61,7 @@
 //! | `sync`, `wait_durable`, `append_and_sync` | blocking | write, fdatasync | one sync, two if one was under way |
 //! | the same, already durable | lock-free | none | nothing |
 //! | `end_lsn`, `durable_lsn`, `stats` | lock-free | none | nothing |
+//! | `truncate_before` | blocking | read, fdatasync, unlink | one sync, two of CONTROL |
 //! | `close`, drop | blocking | write, fdatasync | open reservations, a sync |
 //!
 //! # What a call returns in which state
