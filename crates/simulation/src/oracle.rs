@@ -119,11 +119,22 @@ pub fn recover_sim(
     history: &mut History,
     crash: Crash,
 ) -> Result<Wal<SimStore>, Violation> {
-    // The same disk may have been read before, and may have had files that recovery removes.
+    within_bounds(store, || recover(store.clone(), options, history, crash))
+}
+
+/// I12: what `recovery` reads of `store` is a small multiple of its bytes. The same store may have
+/// been read before, and may have files that recovery removes.
+///
+/// # Errors
+/// What `recovery` says; [`Oracle::I12`] when it read too much.
+pub fn within_bounds<T>(
+    store: &SimStore,
+    recovery: impl FnOnce() -> Result<T, Violation>,
+) -> Result<T, Violation> {
     let (read, bytes) = (store.bytes_read(), store.bytes());
-    let wal = recover(store.clone(), options, history, crash)?;
+    let recovered = recovery()?;
     read_in_bounds(store.bytes_read() - read, store.bytes().max(bytes))?;
-    Ok(wal)
+    Ok(recovered)
 }
 
 /// What a recovery, and the replay after it, have read of so many bytes.
