@@ -113,9 +113,21 @@ pub enum WalError {
         /// The LSN asked for.
         lsn: Lsn,
     },
+    /// The LSN lies inside a batch, which is kept or cut as a whole. Nothing was changed.
+    InsideBatch {
+        /// The LSN asked for.
+        lsn: Lsn,
+    },
+    /// The LSN lies below a snapshot, which stands for everything before it. Nothing was changed.
+    BelowSnapshot {
+        /// The LSN asked for.
+        lsn: Lsn,
+        /// The LSN of the snapshot.
+        snapshot: Lsn,
+    },
     /// The LSN lies in a part of the log that was truncated.
     Truncated {
-        /// The LSN asked for.
+        /// The LSN asked for, below the head; or where the log was cut, below what was asked for.
         lsn: Lsn,
         /// The oldest LSN still kept.
         head: Lsn,
@@ -205,6 +217,16 @@ impl WalError {
         self.loses_nothing() || matches!(self, Self::Locked { .. } | Self::OutOfMemory)
     }
 
+    /// The same failure where there is no way back.
+    pub(crate) fn for_good(self) -> Self {
+        match self {
+            Self::StorageFull { path } => {
+                Self::io("write", &path, io::Error::from(io::ErrorKind::StorageFull))
+            }
+            other => other,
+        }
+    }
+
     /// True for the failures of a stage that leave everything as it was before the call, so that
     /// the log need not be poisoned.
     pub(crate) fn loses_nothing(&self) -> bool {
@@ -255,8 +277,18 @@ impl fmt::Display for WalError {
                 write!(f, "{} is locked by another handle", path.display())
             }
             Self::NotARecord { lsn } => write!(f, "no record starts at LSN {lsn}"),
-            Self::Truncated { lsn, head } => {
+            Self::InsideBatch { lsn } => {
+                write!(f, "LSN {lsn} is inside a batch; cut before or behind it")
+            }
+            Self::BelowSnapshot { lsn, snapshot } => write!(
+                f,
+                "LSN {lsn} is below the snapshot at {snapshot}, which stands for all before it"
+            ),
+            Self::Truncated { lsn, head } if lsn < head => {
                 write!(f, "LSN {lsn} was truncated; the log begins at {head}")
+            }
+            Self::Truncated { lsn, .. } => {
+                write!(f, "the log was cut at LSN {lsn}; what was behind it is gone")
             }
             Self::Closed => f.write_str("log is closed"),
             Self::StorageFull { path } => write!(
@@ -307,6 +339,8 @@ impl From<WalError> for io::Error {
             WalError::RecordTooLarge { .. }
             | WalError::BatchTooLarge { .. }
             | WalError::NotARecord { .. }
+            | WalError::InsideBatch { .. }
+            | WalError::BelowSnapshot { .. }
             | WalError::InvalidOption { .. } => io::ErrorKind::InvalidInput,
             _ => io::ErrorKind::Other,
         };

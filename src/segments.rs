@@ -4,7 +4,7 @@
 //! A segment has its name only once its header is durable.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Result, WalError};
 use crate::format::name;
@@ -54,6 +54,14 @@ pub(crate) fn publish<S: WalStore>(
     let path = store.locate(&name);
     file.sync().map_err(|e| WalError::io("sync", &path, e))?;
     store.publish(file, &name).map_err(|e| WalError::io_or_full("publish", &path, e))
+}
+
+/// 16 bytes that nobody had before.
+pub(crate) fn random<S: WalStore>(store: &S) -> Result<[u8; 16]> {
+    let mut bytes = [0; 16];
+    let filled = store.random(&mut bytes);
+    filled.map_err(|e| WalError::io("read", Path::new("the random generator"), e))?;
+    Ok(bytes)
 }
 
 /// A segment of the live chain, for those who read.

@@ -116,6 +116,8 @@ pub(crate) struct Stats {
     pub(crate) gathers: Counter,
     /// LSN of the last record of a large unit, plus one; 0: none.
     pub(crate) last_large: Counter,
+    /// LSN of the last record that recovery or a cut has left, plus one; 0: none.
+    pub(crate) last_kept: Counter,
     cohort_sizes: Recorder,
     sync_us: Recorder,
     commit_us: Recorder,
@@ -132,6 +134,7 @@ impl Stats {
             ring_waits: Counter::default(),
             gathers: Counter::default(),
             last_large: Counter::default(),
+            last_kept: Counter::default(),
             cohort_sizes: Recorder::new(),
             sync_us: Recorder::new(),
             commit_us: Recorder::new(),

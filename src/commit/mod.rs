@@ -20,11 +20,13 @@
 
 mod gather;
 mod state;
+mod turn;
 mod waiter;
 
 use std::time::Duration;
 
 use crate::error::{Result, WalError, discard};
+use crate::lsn::Lsn;
 use crate::options::Gather;
 use crate::stats::Stats;
 use crate::sync::{
@@ -34,6 +36,19 @@ use crate::sync::{
 use state::{Entry, State};
 use waiter::{Verdict, Waiter};
 
+/// A place in the log as it was in one era: eras end when the log is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) lsn: u64,
+    pub(crate) era: u64,
+}
+
+impl Place {
+    pub(crate) fn at(self, lsn: u64) -> Self {
+        Self { lsn, ..self }
+    }
+}
+
 /// The work of a leader.
 pub(crate) trait Cohort {
     /// Writes everything published, at least to `target` unless that fails or a bound stops it,
@@ -42,6 +57,9 @@ pub(crate) trait Cohort {
 
     /// Poisons the log with `cause`, as [`Tracker::poison`] and whatever else must know.
     fn poison(&self, cause: WalError);
+
+    /// The oldest LSN kept.
+    fn head(&self) -> u64;
 }
 
 /// What a leader achieved.
@@ -63,11 +81,15 @@ pub(crate) enum Waiting {
     Commit,
     /// The log itself, holding up others: no leader gathers meanwhile, and no commit is counted.
     Internal,
+    /// Leadership without a cohort, for who changes what is durable.
+    Turn,
 }
 
 #[derive(Debug)]
 pub(crate) struct Tracker {
     durable: CachePadded<AtomicU64>,
+    /// Twice the number of cuts, and one more while a cut changes where things are.
+    era: CachePadded<AtomicU64>,
     state: Mutex<State>,
     arrivals: Condvar,
     stats: Arc<Stats>,
@@ -85,6 +107,7 @@ impl Tracker {
         let state = State::new(gather);
         Self {
             durable: CachePadded::new(AtomicU64::new(durable)),
+            era: CachePadded::new(AtomicU64::new(0)),
             state: Mutex::new(state),
             arrivals: Condvar::new(),
             stats,
@@ -107,18 +130,25 @@ impl Tracker {
         }
     }
 
-    /// Waits until every byte below `target` is durable; leads or joins a cohort.
-    pub(crate) fn wait(&self, target: u64, waiting: Waiting, work: &impl Cohort) -> Result<()> {
-        if self.durable() >= target {
+    /// Whether every byte below `target` is durable and no cut has taken it away.
+    #[inline]
+    pub(crate) fn is_durable(&self, target: Place) -> bool {
+        self.durable() >= target.lsn && self.era() == target.era
+    }
+
+    /// Waits until every byte below `target` is durable; leads or joins a cohort. Fails with
+    /// [`WalError::Truncated`] once the log was cut below it.
+    pub(crate) fn wait(&self, target: Place, waiting: Waiting, work: &impl Cohort) -> Result<()> {
+        if self.is_durable(target) {
             return Ok(());
         }
         let entered = now();
-        match self.enter(target, waiting)? {
+        match self.enter(target, waiting, work)? {
             Entered::Durable => return Ok(()),
-            Entered::Lead => self.lead(target, waiting, work)?,
+            Entered::Lead => self.lead(target.lsn, waiting, work)?,
             Entered::Wait(waiter, awake) => match waiter.wait(awake) {
                 Verdict::Durable => {}
-                Verdict::Lead => self.lead(target, waiting, work)?,
+                Verdict::Lead => self.lead(target.lsn, waiting, work)?,
                 Verdict::Failed(error) => return Err(error),
             },
         }
@@ -128,24 +158,28 @@ impl Tracker {
         Ok(())
     }
 
-    fn enter(&self, target: u64, waiting: Waiting) -> Result<Entered> {
+    fn enter(&self, target: Place, waiting: Waiting, work: &impl Cohort) -> Result<Entered> {
         let mut state = self.state.lock();
-        if self.durable() >= target {
+        if let Some(cut) = state.cuts.below(target) {
+            drop(state);
+            return Err(cut_off(cut, work.head()));
+        }
+        if self.durable() >= target.lsn {
             return Ok(Entered::Durable);
         }
         if let Some(cause) = &state.poison {
             return Err(cause.clone());
         }
-        state.hurry |= waiting == Waiting::Internal;
+        state.hurry |= waiting != Waiting::Commit;
         if !state.leading {
             state.leading = true;
             return Ok(Entered::Lead);
         }
         let waiter = Arc::new(Waiter::new());
-        let unattended = std::mem::take(&mut state.unattended);
-        let awake = if unattended { state.policy.awake() } else { Duration::ZERO };
-        let entry = Entry { target, waiting, waiter: Arc::clone(&waiter), awake: !awake.is_zero() };
-        state.waiters.push(entry);
+        let attends = waiting != Waiting::Turn && std::mem::take(&mut state.unattended);
+        let awake = if attends { state.policy.awake() } else { Duration::ZERO };
+        let (target, awakes) = (target.lsn, !awake.is_zero());
+        state.waiters.push(Entry { target, waiting, waiter: Arc::clone(&waiter), awake: awakes });
         if state.gathering && (state.hurry || state.complete()) {
             self.arrivals.notify_one();
         }
@@ -233,9 +267,10 @@ impl Tracker {
         let commits = told.iter().filter(|w| w.waiting == Waiting::Commit).count()
             + usize::from(target <= durable && waiting == Waiting::Commit);
         let fails = |target| outcome.failure.is_some() && target > outcome.written;
-        told.extend(state.waiters.extract_if(.., |w| fails(w.target)));
+        let failed = |w: &mut Entry| w.waiting != Waiting::Turn && fails(w.target);
+        told.extend(state.waiters.extract_if(.., failed));
         let own = target <= durable || fails(target);
-        state.hurry = state.waiters.iter().any(|w| w.waiting == Waiting::Internal);
+        state.hurry = state.in_a_hurry();
         let next = if own { state.hand_over(commits) } else { None };
         // Who leads on has waited enough.
         state.expected *= usize::from(own);
@@ -290,6 +325,11 @@ impl Tracker {
             waiter.tell(Verdict::Failed(poison.clone()));
         }
     }
+}
+
+/// The error of who asks for something behind a cut.
+fn cut_off(cut: u64, head: u64) -> WalError {
+    WalError::Truncated { lsn: Lsn::new(cut), head: Lsn::new(head) }
 }
 
 /// Leadership while a leader works: a panic on the way poisons the log, which wakes everybody.

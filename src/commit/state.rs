@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Waiting;
 use super::gather::Policy;
+use super::turn::Cuts;
 use super::waiter::Waiter;
 use crate::error::WalError;
 use crate::options::Gather;
@@ -36,6 +37,7 @@ pub(super) struct State {
     pub(super) gathering: bool,
     /// Somebody cannot wait for a gathering leader.
     pub(super) hurry: bool,
+    pub(super) cuts: Cuts,
 }
 
 impl State {
@@ -51,6 +53,7 @@ impl State {
             unattended: false,
             gathering: false,
             hurry: false,
+            cuts: Cuts::default(),
         }
     }
 
@@ -64,6 +67,11 @@ impl State {
         self.waiters.iter().filter(|w| w.waiting == Waiting::Commit).count()
     }
 
+    /// Whether somebody waits who cannot wait for a gathering leader.
+    pub(super) fn in_a_hurry(&self) -> bool {
+        self.waiters.iter().any(|w| w.waiting != Waiting::Commit)
+    }
+
     /// How long it would take for all the expected ones to come back: some were not away.
     pub(super) fn time_to_come_back(&self) -> Duration {
         let Some((when, released)) = self.released else { return Duration::ZERO };
@@ -72,15 +80,17 @@ impl State {
         when.elapsed().saturating_mul(expected) / released.max(1)
     }
 
-    /// Passes leadership to the waiter that is awake, or else to the one that came first, or
-    /// releases it. `released` committers are about to come back, as far as anyone knows.
+    /// Passes leadership to the waiter that asked for nothing else, or to the one that is awake,
+    /// or else to the one that came first, or releases it. `released` committers are about to come back, as far as anyone knows.
     pub(super) fn hand_over(&mut self, released: usize) -> Option<Arc<Waiter>> {
         self.expected = released + self.commits();
         if self.waiters.is_empty() {
             self.leading = false;
             return None;
         }
-        let awake = self.waiters.iter().position(|entry| entry.awake);
-        Some(self.waiters.remove(awake.unwrap_or(0)).waiter)
+        let turn = self.waiters.iter().position(|entry| entry.waiting == Waiting::Turn);
+        let awake = || self.waiters.iter().position(|entry| entry.awake);
+        let next = turn.or_else(awake).unwrap_or(0);
+        Some(self.waiters.remove(next).waiter)
     }
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use super::{Backing, Engine, Intent, stage::Wrote};
 use crate::codec::{self, Unit};
-use crate::commit::Waiting;
+use crate::commit::Place;
 use crate::error::{Result, WalError};
 use crate::format::frame::Seed;
 use crate::ring::{PAUSED, Refusal, Reservation};
@@ -14,7 +14,7 @@ impl<B: Backing> Engine<B> {
     /// Appends a unit, and returns where it starts. Buffered: order only.
     ///
     /// While the ring has room this takes no lock, allocates nothing and makes no system call.
-    pub(crate) fn append(&self, unit: &mut Unit, hint: &Cell<usize>) -> Result<u64> {
+    pub(crate) fn append(&self, unit: &mut Unit, hint: &Cell<usize>) -> Result<Place> {
         if codec::in_stage(self.identity()) {
             return Err(WalError::Reentrant);
         }
@@ -52,8 +52,8 @@ impl<B: Backing> Engine<B> {
     /// Seals the unit at its place and copies it. Nothing in here allocates, locks, waits or runs
     /// user code; should it unwind all the same, the guard leaves a pad.
     #[inline]
-    fn fill(&self, reservation: Reservation<'_>, unit: &mut Unit) -> u64 {
-        let mut guard = PadOnUnwind { reservation, seed: self.seed, filled: false };
+    fn fill(&self, reservation: Reservation<'_>, unit: &mut Unit) -> Place {
+        let mut guard = PadOnUnwind { reservation, seed: self.seed(), filled: false };
         let start = guard.reservation.start();
         // The epoch and the watermark are read inside the slot, so that no cut of the log lies
         // between reading them and using them.
@@ -61,7 +61,9 @@ impl<B: Backing> Engine<B> {
         guard.reservation.fill(0, unit.bytes());
         guard.reservation.count(unit.records(), start + unit.last());
         guard.filled = true;
-        start
+        // Odd where the cut before it is not quite over.
+        let era = self.tracker.era().next_multiple_of(2);
+        Place { lsn: start, era }
     }
 
     /// Reserves a place for the unit and unwinds before it is filled.
@@ -70,7 +72,7 @@ impl<B: Backing> Engine<B> {
         let reservation = self.ring.reserve(unit.len(), hint);
         drop(reservation.map(|reservation| PadOnUnwind {
             reservation,
-            seed: self.seed,
+            seed: self.seed(),
             filled: false,
         }));
     }
@@ -88,11 +90,11 @@ impl<B: Backing> Engine<B> {
         }
         let before = self.ring.written();
         let wrote = self.write_out(&mut stage, Intent::Flush)?;
-        let written = self.ring.written();
+        let written = self.written();
         drop(stage);
         match wrote {
-            Wrote::AtBound => self.tracker.wait(written, Waiting::Internal, self),
-            Wrote::All if written == before => {
+            Wrote::AtBound => self.wait_for_sync(written),
+            Wrote::All if written.lsn == before => {
                 // Somebody's open reservation is in the way; it waits for nothing.
                 poll.wait();
                 Ok(())

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use super::stage::Wrote;
 use super::{Backing, Engine, Intent};
-use crate::commit::Waiting;
 use crate::sync::{Arc, Condvar, Mutex, Weak, sleep, spawn};
 
 /// Backlogs below this, in bytes, are left to grow.
@@ -99,12 +98,12 @@ impl<B: Backing> Engine<B> {
         let mut stage = self.stage.lock();
         let before = self.ring.written();
         let wrote = self.write_out(&mut stage, Intent::Flush).ok()?;
-        let (durable, written) = (self.durable(), self.ring.written());
-        let due = wrote == Wrote::AtBound || written - durable >= self.max_unsynced / 4;
+        let (durable, written) = (self.durable(), self.written());
+        let due = wrote == Wrote::AtBound || written.lsn - durable >= self.max_unsynced / 4;
         let covered = due.then(|| self.backing.snapshot(&mut stage.backing, durable));
         drop(stage);
         if let Some(covered) = covered {
-            let synced = self.tracker.wait(written, Waiting::Internal, self);
+            let synced = self.wait_for_sync(written);
             // PERF: a flood that fills the page cache pays for every new page; one that reuses
             // the pages of what is durable does not (`cohort-wal bench --mode buffered`).
             self.in_stage("release", move || {
@@ -116,7 +115,7 @@ impl<B: Backing> Engine<B> {
             })
             .ok()?;
         }
-        Some(due || written > before)
+        Some(due || written.lsn > before)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Backing, Engine};
 use crate::codec;
-use crate::commit::Waiting;
+use crate::commit::{Place, Waiting};
 use crate::error::{Result, WalError};
 use crate::ring::CLOSED;
 use crate::sync::spawn;
@@ -59,7 +59,9 @@ impl<B: Backing> Engine<B> {
         self.tracker.check()?;
         // Waits for open reservations: a leader writes nothing above one.
         let end = self.end();
-        self.tracker.wait(end, Waiting::Internal, self)?;
+        // A cut would have to hold what this holds.
+        let everything = Place { lsn: end, era: self.tracker.era() };
+        self.tracker.wait(everything, Waiting::Internal, self)?;
         // Everything is durable, so no leader has work left; the stage may be idle or about to
         // find that out.
         let _stage = self.stage.lock();

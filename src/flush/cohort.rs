@@ -40,6 +40,10 @@ impl<B: Backing> Cohort for Engine<B> {
         // meets the flag.
         self.tracker.poison(cause, || self.ring.raise(POISONED));
     }
+
+    fn head(&self) -> u64 {
+        self.backing.head()
+    }
 }
 
 impl<B: Backing> Engine<B> {

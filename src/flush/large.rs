@@ -3,14 +3,14 @@
 use super::stage::Wrote;
 use super::{Backing, Debt, Engine, Intent, Stage};
 use crate::codec::Unit;
-use crate::commit::Waiting;
+use crate::commit::Place;
 use crate::error::{Result, WalError};
 use crate::lsn::LSN_LIMIT;
 use crate::sync::{MutexGuard, Poll};
 
 impl<B: Backing> Engine<B> {
     /// Appends a unit that the ring cannot take. Blocks other appenders while it writes.
-    pub(super) fn append_large(&self, unit: &mut Unit) -> Result<u64> {
+    pub(super) fn append_large(&self, unit: &mut Unit) -> Result<Place> {
         self.enter()?;
         self.backing.check()?;
         let _owner = self.pause.lock();
@@ -19,14 +19,16 @@ impl<B: Backing> Engine<B> {
             // PAUSED has no other owner while the lock is held.
             Err(flags) => return self.refuse(flags).and(Err(WalError::Closed)),
         };
-        let mut pause = Pause { engine: self, at: frozen, over: false };
+        let mut pause = Pause::begun(self, frozen);
+        // No cut comes during a pause of somebody else's.
+        let place = Place { lsn: frozen, era: self.tracker.era() };
         if frozen >= LSN_LIMIT - unit.len() {
             return Err(WalError::LsnExhausted);
         }
         let mut stage = self.write_all_below(frozen, unit.len())?;
         let result = self.write_large(&mut stage, unit, frozen, &mut pause);
         pause.end(&mut stage);
-        result.map(|()| frozen)
+        result.map(|()| place)
     }
 
     /// Writes everything below `frozen`, which waits for the reservations there, and secures a
@@ -52,7 +54,8 @@ impl<B: Backing> Engine<B> {
                 continue;
             }
             // The stage never waits for a sync; its owner does, holding only the pause.
-            self.tracker.wait(written, Waiting::Internal, self)?;
+            let era = self.tracker.era();
+            self.wait_for_sync(Place { lsn: written, era })?;
         }
     }
 
@@ -67,10 +70,10 @@ impl<B: Backing> Engine<B> {
     ) -> Result<()> {
         self.refuse_stage(stage)?;
         let end = frozen + unit.len();
-        unit.seal(self.seed, frozen, self.durable());
+        unit.seal(self.seed(), frozen, self.durable());
         // From here on the place is used up, whatever becomes of the write: part of the unit may
         // be on disk, valid at this LSN. Until all of it is, a pad is owed.
-        pause.at = end;
+        pause.go_on_at(end);
         stage.debt = Some(Debt { start: frozen, end });
         let written = self.in_stage("write", || {
             self.backing.write(&mut stage.backing, frozen, &[unit.bytes()], Intent::Flush)
@@ -92,16 +95,25 @@ impl<B: Backing> Engine<B> {
 
 /// Ownership of PAUSED. However it ends, the log is reopened under the write stage, at the place
 /// that the unit has used up or not.
-struct Pause<'a, B: Backing> {
+pub(super) struct Pause<'a, B: Backing> {
     engine: &'a Engine<B>,
     at: u64,
     over: bool,
 }
 
-impl<B: Backing> Pause<'_, B> {
+impl<'a, B: Backing> Pause<'a, B> {
+    pub(super) fn begun(engine: &'a Engine<B>, frozen: u64) -> Self {
+        Self { engine, at: frozen, over: false }
+    }
+
+    /// Says where the log goes on, if not where it was frozen.
+    pub(super) fn go_on_at(&mut self, at: u64) {
+        self.at = at;
+    }
+
     /// Reopens the log; the caller holds the write stage. `written`, if it moved, has moved
     /// already: a reservation that sees the larger tail sees it too.
-    fn end(&mut self, _stage: &mut MutexGuard<'_, Stage<B::Stage>>) {
+    pub(super) fn end(&mut self, _stage: &mut MutexGuard<'_, Stage<B::Stage>>) {
         self.over = true;
         self.engine.ring.reopen(self.at);
     }

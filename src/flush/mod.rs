@@ -19,6 +19,7 @@ mod append;
 mod background;
 mod close;
 mod cohort;
+mod cut;
 mod large;
 #[cfg(any(test, all(loom, feature = "loom")))]
 pub(crate) mod model;
@@ -30,16 +31,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use crate::codec;
-use crate::commit::{Cohort, Tracker, Waiting};
+use crate::commit::{Cohort, Place, Tracker, Waiting};
 use crate::error::{Result, WalError, discard};
 use crate::format::frame::Seed;
 use crate::options::Gather;
 use crate::ring::{CLOSED, POISONED, Ring};
 use crate::stats::Stats;
-use crate::sync::{Arc, Mutex, Poll, Weak};
+use crate::sync::{Arc, AtomicU32, Mutex, Ordering, Poll, Weak};
 
 use background::Background;
 
+pub(crate) use cut::Cut;
 pub(crate) use storage::Storage;
 
 /// Why bytes are written: before a sync, or for the operating system alone.
@@ -90,6 +92,15 @@ pub(crate) trait Backing: Send + Sync + 'static {
     /// which is not below the head.
     /// What fails in between concerns nobody; what fails inside only makes space come back later.
     fn move_head(&self, head: u64, durable: u64) -> Result<Result<()>>;
+    /// Fails when the log may not be cut at `at`.
+    fn allows_cut(&self, at: u64) -> Result<()>;
+    /// Ends the log at `at`, at or above the head, where everything below is durable, for good:
+    /// begins a segment of a new epoch there. Returns what frames are sealed with in it. What an
+    /// error that loses nothing leaves is the log as it was.
+    fn cut(&self, stage: &mut Self::Stage, at: u64) -> Result<Seed>;
+    /// Removes what was cut off or lies below the head and is there still. A failure only makes
+    /// space come back later.
+    fn remove_dead(&self) -> Result<()>;
     /// Marks the log, which ends at `end` and is durable, as closed.
     fn seal(&self, end: u64) -> Result<()>;
     /// Gives the log's lock back. No I/O begins afterwards.
@@ -128,8 +139,8 @@ pub(crate) struct Engine<B: Backing> {
     pause: Mutex<()>,
     /// Held by whoever closes; true when nothing is left to close.
     admin: Mutex<bool>,
-    /// The checksum state of the epoch that this handle appends in.
-    seed: Seed,
+    /// The checksum state of the epoch that is appended in.
+    seed: AtomicU32,
     max_unsynced: u64,
     background: Arc<Background>,
     /// For the background writer's thread.
@@ -154,7 +165,7 @@ impl<B: Backing> Engine<B> {
             backing,
             pause: Mutex::new(()),
             admin: Mutex::new(false),
-            seed,
+            seed: AtomicU32::new(seed.0),
             max_unsynced: limits.max_unsynced,
             background: Arc::new(Background::new()),
             this: this.clone(),
@@ -193,6 +204,39 @@ impl<B: Backing> Engine<B> {
             }
             poll.wait();
         }
+    }
+
+    /// Everything appended so far, and the era it was appended in.
+    pub(crate) fn place(&self) -> Place {
+        let (lsn, era) = self.in_one_era(|| self.end());
+        Place { lsn, era }
+    }
+
+    /// Reads what a cut changes; again until no cut came in between. Returns the era as well.
+    pub(crate) fn in_one_era<T>(&self, read: impl Fn() -> T) -> (T, u64) {
+        let poll = Poll::default();
+        loop {
+            let era = self.tracker.era();
+            let value = read();
+            let unchanged = era.is_multiple_of(2) && self.tracker.era() == era;
+            // In a fork nobody ends what another thread of the parent had begun.
+            if unchanged || self.backing.check().is_err() {
+                return (value, era);
+            }
+            poll.wait();
+        }
+    }
+
+    /// The lowest place where the log was cut since an era began.
+    pub(crate) fn lowest_cut_since(&self, era: u64) -> Option<u64> {
+        self.tracker.lowest_cut_since(era)
+    }
+
+    /// The checksum state of the epoch. From inside a reservation, or holding the pause.
+    fn seed(&self) -> Seed {
+        // ORDERING: Relaxed; the tail orders it: a cut stores it before it reopens the tail, and
+        // waits before that for every reservation that may have read the old one.
+        Seed(self.seed.load(Ordering::Relaxed))
     }
 
     /// Refuses calls from inside a stage, and on a closed or poisoned log.
@@ -235,8 +279,8 @@ impl<B: Backing> Engine<B> {
     }
 
     /// Waits until every byte below `target` is durable; leads or joins a cohort.
-    pub(crate) fn commit(&self, target: u64) -> Result<()> {
-        if self.durable() >= target {
+    pub(crate) fn commit(&self, target: Place) -> Result<()> {
+        if self.tracker.is_durable(target) {
             return Ok(());
         }
         self.backing.check()?;
@@ -246,25 +290,38 @@ impl<B: Backing> Engine<B> {
     /// Makes everything appended so far durable.
     pub(crate) fn sync(&self) -> Result<()> {
         self.enter()?;
-        self.commit(self.end())
+        self.commit(self.place())
     }
 
-    /// Makes every byte below `lsn` durable for somebody who reads, a commit of nobody's.
-    pub(crate) fn settle(&self, lsn: u64) -> Result<()> {
-        if self.durable() >= lsn {
+    /// Makes every byte below `place` durable for somebody who reads, a commit of nobody's.
+    pub(crate) fn settle(&self, place: Place) -> Result<()> {
+        if self.tracker.is_durable(place) {
             return Ok(());
         }
         if codec::in_stage(self.identity()) {
             return Err(WalError::Reentrant);
         }
         self.backing.check()?;
-        self.tracker.wait(lsn, Waiting::Internal, self)
+        self.tracker.wait(place, Waiting::Internal, self)
+    }
+
+    /// Waits until what the write stage had written when it was left is durable, or cut off.
+    fn wait_for_sync(&self, written: Place) -> Result<()> {
+        match self.tracker.wait(written, Waiting::Internal, self) {
+            Err(WalError::Truncated { .. }) => Ok(()),
+            waited => waited,
+        }
+    }
+
+    /// What is written. Under the write-stage lock.
+    fn written(&self) -> Place {
+        Place { lsn: self.ring.written(), era: self.tracker.era() }
     }
 
     /// Hands everything appended so far to the operating system.
     pub(crate) fn flush(&self) -> Result<()> {
         self.enter()?;
-        self.flush_to(self.end())
+        self.flush_to(self.place())
     }
 
     /// Ends the current segment, unless it is empty.
@@ -276,9 +333,9 @@ impl<B: Backing> Engine<B> {
             if self.begin_segment(&mut stage)? {
                 return Ok(());
             }
-            let written = self.ring.written();
+            let written = self.written();
             drop(stage);
-            self.tracker.wait(written, Waiting::Internal, self)?;
+            self.wait_for_sync(written)?;
         }
     }
 

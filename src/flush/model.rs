@@ -12,14 +12,17 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Backing, Engine, Intent, Limits};
+use super::{Backing, Cut, Engine, Intent, Limits};
 use crate::codec::with_unit;
+use crate::commit::Place;
 use crate::error::{Result, WalError};
 use crate::format::frame::{Kind, Seed, decode_header};
+use crate::lsn::Lsn;
 use crate::options::Gather;
 use crate::ring::Ring;
 use crate::sync::{Arc, BookMutex};
 
+/// What the frames of the first epoch are sealed with; every cut adds one.
 const SEED: Seed = Seed(0x5EED);
 
 /// What the disk does instead of its work.
@@ -39,6 +42,8 @@ pub enum Fault {
 #[derive(Debug, Default)]
 struct File {
     base: u64,
+    /// Counts the cuts before it.
+    epoch: u32,
     bytes: Vec<u8>,
     synced: usize,
 }
@@ -88,7 +93,8 @@ impl Backing for Shared {
         if disk.fault == Fault::Full {
             return Err(WalError::StorageFull { path: PathBuf::new() });
         }
-        disk.files.push(File { base: at, ..File::default() });
+        let epoch = disk.files[*stage].epoch;
+        disk.files.push(File { base: at, epoch, ..File::default() });
         *stage += 1;
         Ok(())
     }
@@ -157,6 +163,37 @@ impl Backing for Shared {
         Ok(Ok(()))
     }
 
+    fn allows_cut(&self, _at: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn cut(&self, stage: &mut usize, at: u64) -> Result<Seed> {
+        let mut disk = self.disk.lock();
+        assert!(!disk.closed, "no I/O after close");
+        assert!(!disk.syncing, "a cut beside a sync");
+        assert!(at <= disk.synced_end(), "what is kept is durable");
+        match disk.fault {
+            Fault::None => {}
+            Fault::Full => return Err(WalError::StorageFull { path: PathBuf::new() }),
+            _ => return Err(failure("cut")),
+        }
+        let epoch = disk.files[*stage].epoch + 1;
+        // What is beyond does not exist any more; the indexes of files stay what they are.
+        for file in &mut disk.files {
+            let kept = at.saturating_sub(file.base) as usize;
+            file.bytes.truncate(kept);
+            file.synced = file.synced.min(kept);
+            file.base = file.base.min(at);
+        }
+        disk.files.push(File { base: at, epoch, ..File::default() });
+        *stage += 1;
+        Ok(seed(epoch))
+    }
+
+    fn remove_dead(&self) -> Result<()> {
+        Ok(())
+    }
+
     fn seal(&self, end: u64) -> Result<()> {
         assert_eq!(self.disk.lock().synced_end(), end, "close seals what is synced");
         Ok(())
@@ -165,6 +202,10 @@ impl Backing for Shared {
     fn end(&self) {
         self.disk.lock().closed = true;
     }
+}
+
+fn seed(epoch: u32) -> Seed {
+    Seed(SEED.0 + epoch)
 }
 
 fn failure(operation: &'static str) -> WalError {
@@ -228,12 +269,23 @@ impl Model {
     }
 
     pub fn append_batch(&self, bodies: &[&[u8]]) -> Result<(u64, u64)> {
+        self.append_unit(bodies).map(|(start, end)| (start.lsn, end.lsn))
+    }
+
+    /// Appends one record and makes it durable; what cut it off is an error.
+    pub fn append_and_commit(&self, body: &[u8]) -> Result<(u64, u64)> {
+        let (start, end) = self.append_unit(&[body])?;
+        self.engine.commit(end)?;
+        Ok((start.lsn, end.lsn))
+    }
+
+    fn append_unit(&self, bodies: &[&[u8]]) -> Result<(Place, Place)> {
         with_unit(|unit, hint| {
             for (index, body) in bodies.iter().enumerate() {
                 unit.push(&[body], index + 1 < bodies.len(), u32::MAX)?;
             }
             let start = self.engine.append(unit, hint)?;
-            Ok((start, start + unit.len()))
+            Ok((start, start.at(start.lsn + unit.len())))
         })
     }
 
@@ -247,7 +299,7 @@ impl Model {
     }
 
     pub fn commit(&self, end: u64) -> Result<()> {
-        self.engine.commit(end)
+        self.engine.commit(self.engine.place().at(end))
     }
 
     pub fn sync(&self) -> Result<()> {
@@ -260,6 +312,14 @@ impl Model {
 
     pub fn close(&self) -> Result<()> {
         self.engine.close()
+    }
+
+    /// Cuts off everything behind `at`, a boundary of units.
+    pub fn cut(&self, at: u64) -> Result<()> {
+        self.engine.cut(|end| match at <= end.lsn {
+            true => Ok(Cut { at, last_record: None }),
+            false => Err(WalError::NotARecord { lsn: Lsn::new(at) }),
+        })
     }
 
     pub fn fault(&self, fault: Fault) {
@@ -307,7 +367,8 @@ impl Model {
             let mut offset = 0;
             while offset < file.bytes.len() {
                 let (lsn, rest) = (file.base + offset as u64, &file.bytes[offset..]);
-                let header = decode_header(SEED, lsn, rest).expect("a valid frame header");
+                let header =
+                    decode_header(seed(file.epoch), lsn, rest).expect("a valid frame header");
                 let body = &rest[16..header.frame_bytes() as usize];
                 assert!(header.body_matches(body), "a valid body at {lsn}");
                 assert!(header.watermark.is_none_or(|w| w <= disk.synced_end()), "a true lag");

@@ -2,7 +2,7 @@
 
 use super::{Backing, Debt, Engine, Intent, Stage};
 use crate::codec;
-use crate::commit::Waiting;
+use crate::commit::Place;
 use crate::error::Result;
 use crate::format::frame::{self, HEADER_BYTES};
 use crate::format::{array, u32_at};
@@ -22,23 +22,28 @@ const PAD_BYTES: u64 = 1 << 30;
 
 impl<B: Backing> Engine<B> {
     /// Hands everything below `target` to the operating system, and whatever else is published.
-    pub(super) fn flush_to(&self, target: u64) -> Result<()> {
-        if self.ring.written() < target {
-            self.backing.check()?;
+    /// Fails with [`WalError::Truncated`](crate::WalError::Truncated) once the log was cut below it.
+    pub(crate) fn flush_to(&self, target: Place) -> Result<()> {
+        let is_written = || self.ring.written() >= target.lsn && self.tracker.era() == target.era;
+        if is_written() {
+            return Ok(());
         }
+        self.backing.check()?;
         let poll = Poll::default();
-        while self.ring.written() < target {
+        while !is_written() {
             let mut stage = self.stage.lock();
-            if self.ring.written() >= target {
+            // No cut is under way while the stage is held.
+            self.tracker.check_place(target, self)?;
+            if self.ring.written() >= target.lsn {
                 break;
             }
             let wrote = self.write_out(&mut stage, Intent::Flush)?;
-            let written = self.ring.written();
+            let written = self.written();
             drop(stage);
             match wrote {
-                Wrote::AtBound => self.tracker.wait(written, Waiting::Internal, self)?,
+                Wrote::AtBound => self.wait_for_sync(written)?,
                 // An appender below the target still copies; publishing wakes nobody.
-                Wrote::All if written < target => poll.wait(),
+                Wrote::All if written.lsn < target.lsn => poll.wait(),
                 Wrote::All => {}
             }
         }
@@ -128,7 +133,7 @@ impl<B: Backing> Engine<B> {
                 len if len <= PAD_BYTES => len,
                 _ => PAD_BYTES - frame::HEADER,
             };
-            let seed = self.seed;
+            let seed = self.seed();
             self.in_stage("write", || {
                 codec::write_pad(seed, debt.start, len, |offset, piece| {
                     let at = debt.start + offset;

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use super::{Backing, Intent};
 use crate::control::Control;
 use crate::error::{Result, WalError, discard, is_full};
+use crate::format::frame::Seed;
 use crate::format::name;
 use crate::format::segment::{FIRST_FRAME, SegmentHeader};
+use crate::lsn::Lsn;
 use crate::options::{Preallocate, WalOptions};
-use crate::segments::{LiveSegment, OpenSegment, construct, publish};
+use crate::segments::{LiveSegment, OpenSegment, construct, publish, random};
 use crate::store::{StoreFile, WalStore};
 use crate::sync::{Arc, AtomicU32, Counter, Mutex, Ordering};
 
@@ -135,6 +137,26 @@ impl<S: WalStore> Storage<S> {
         self.live.lock().last().map_or(0, |segment| segment.header.seq)
     }
 
+    /// The header of a segment that begins at `at` behind `previous`.
+    fn next_header(&self, previous: &SegmentHeader, at: u64, durable: u64) -> SegmentHeader {
+        SegmentHeader {
+            seq: previous.seq + 1,
+            base: at,
+            prev_seq: previous.seq,
+            head: self.control.head(),
+            durable,
+            max_unsynced: self.max_unsynced,
+            max_unit: self.max_unit,
+            max_record: self.max_record,
+            ..*previous
+        }
+    }
+
+    fn open_segment(&self, header: SegmentHeader, file: S::File) -> OpenSegment<S::File> {
+        let path = self.store.locate(&name::segment(header.seq));
+        OpenSegment { header, file: Arc::new(file), path }
+    }
+
     /// Takes the segments that end at or below `head` out of the live chain and removes them.
     /// What cannot be removed is left for the next time, or the next open.
     fn remove_below(&self, head: u64) -> Result<()> {
@@ -209,24 +231,11 @@ impl<S: WalStore> Backing for Storage<S> {
     }
 
     fn rotate(&self, writer: &mut Self::Stage, at: u64, durable: u64) -> Result<()> {
-        let claim = self.control.claim();
-        let previous = writer.active.header;
-        let header = SegmentHeader {
-            seq: previous.seq + 1,
-            base: at,
-            prev_seq: previous.seq,
-            head: claim.head,
-            durable,
-            max_unsynced: self.max_unsynced,
-            max_unit: self.max_unit,
-            max_record: self.max_record,
-            ..previous
-        };
+        let header = self.next_header(&writer.active.header, at, durable);
         let file = construct(&*self.store, &header, self.segment_bytes)?;
         publish(&*self.store, &file, &header)?;
         // CONTROL learns of the segment by the first sync that covers it, not here.
-        let path = self.store.locate(&name::segment(header.seq));
-        let active = OpenSegment { header, file: Arc::new(file), path };
+        let active = self.open_segment(header, file);
         let left = std::mem::replace(&mut writer.active, active);
         writer.unsynced.push((left, at));
         writer.filled = FIRST_FRAME;
@@ -318,6 +327,52 @@ impl<S: WalStore> Backing for Storage<S> {
 
     fn head(&self) -> u64 {
         self.control.head()
+    }
+
+    fn allows_cut(&self, at: u64) -> Result<()> {
+        let claim = self.control.claim();
+        if claim.snapshot != u64::MAX && at < claim.snapshot {
+            let (lsn, snapshot) = (Lsn::new(at), Lsn::new(claim.snapshot));
+            return Err(WalError::BelowSnapshot { lsn, snapshot });
+        }
+        Ok(())
+    }
+
+    fn cut(&self, writer: &mut Self::Stage, at: u64) -> Result<Seed> {
+        let previous = writer.active.header;
+        let below = |segment: &&Arc<LiveSegment<S::File>>| segment.header.base < at;
+        let prev_seq = self.live.lock().iter().rfind(below).map_or(0, |s| s.header.seq);
+        let epoch = previous.epoch.checked_add(1).ok_or(WalError::LsnExhausted)?;
+        let salt = random(&*self.store)?;
+        let header = SegmentHeader { epoch, salt, prev_seq, ..self.next_header(&previous, at, at) };
+        // DURABILITY: until it is published the new segment has no name, and a crash leaves the
+        // log as it was, and a leftover.
+        let file = construct(&*self.store, &header, self.segment_bytes)?;
+        // DURABILITY: a crash inside leaves the old log, or the one that is cut: the segment is
+        // the newest, and those with a base at or above its own are dead. CONTROL knows the old
+        // newest one, and its watermark is clipped to the new base.
+        publish(&*self.store, &file, &header)?;
+        // DURABILITY: a crash between the slots leaves one that knows the new segment. There is
+        // no way back from here, for want of space neither.
+        self.control
+            .witness_both(|claim| {
+                claim.newest_seq = header.seq;
+                claim.durable = at;
+            })
+            .map_err(WalError::for_good)?;
+        let active = self.open_segment(header, file);
+        discard(std::mem::replace(&mut writer.active, active));
+        // All that is kept is durable.
+        writer.unsynced.drain(..).for_each(discard);
+        writer.filled = FIRST_FRAME;
+        let (mut dead, mut live) = (self.dead.lock(), self.live.lock());
+        dead.extend(live.extract_if(.., |segment| segment.header.base >= at));
+        live.push(LiveSegment::new(header));
+        Ok(header.seed())
+    }
+
+    fn remove_dead(&self) -> Result<()> {
+        self.remove_below(self.head())
     }
 
     fn seal(&self, end: u64) -> Result<()> {

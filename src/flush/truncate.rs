@@ -1,6 +1,7 @@
 //! Truncation: the log forgets what is below a record.
 
 use super::{Backing, Engine};
+use crate::commit::Place;
 use crate::error::{Result, WalError};
 use crate::lsn::Lsn;
 
@@ -10,7 +11,7 @@ impl<B: Backing> Engine<B> {
     pub(crate) fn truncate_before(
         &self,
         lsn: u64,
-        is_record: impl FnOnce() -> Result<()>,
+        is_record: impl FnOnce(Place) -> Result<()>,
     ) -> Result<u64> {
         self.enter()?;
         self.backing.check()?;
@@ -33,15 +34,17 @@ impl<B: Backing> Engine<B> {
     }
 
     /// Makes ready for a head at `lsn`.
-    fn give_up(&self, lsn: u64, is_record: impl FnOnce() -> Result<()>) -> Result<()> {
+    fn give_up(&self, lsn: u64, is_record: impl FnOnce(Place) -> Result<()>) -> Result<()> {
+        // Who holds `admin` keeps cuts away.
+        let place = self.place().at(lsn);
         let end = self.end();
         if lsn > end {
             return Err(WalError::NotARecord { lsn: Lsn::new(lsn) });
         }
         if lsn < end {
-            is_record()?;
+            is_record(place)?;
         }
-        self.commit(lsn)?;
+        self.commit(place)?;
         if lsn == end {
             // What comes behind the end goes to another segment, so that this one can go.
             self.rotate()?;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::record::{Record, RecordRef};
+use crate::commit::Place;
 use crate::error::{Result, WalError};
 use crate::format::frame::{COMPRESSED, ENCRYPTED, Header, Kind};
 use crate::format::name;
@@ -30,14 +31,19 @@ pub struct WalIter<S: WalStore = FileStore> {
     end: u64,
     /// The caller named this LSN; a record must start there.
     first: Option<u64>,
-    /// The log that appends meanwhile, if any.
-    beside: Option<Arc<dyn Beside>>,
+    /// The log that appends meanwhile, if any, and the era this was made in.
+    beside: Option<(Arc<dyn Beside>, u64)>,
 }
 
-/// A log that is read while it lives: what it wrote and has not synced may be lost yet.
+/// A log that is read while it lives: what it wrote and has not synced may be lost yet, and it may
+/// be cut.
 pub(crate) trait Beside: Send + Sync {
-    /// Makes every byte below `lsn` durable, or says why it never will be.
-    fn settle(&self, lsn: u64) -> Result<()>;
+    /// Makes every byte below `place` durable, or says why it never will be.
+    fn settle(&self, place: Place) -> Result<()>;
+    /// The lowest place where the log was cut since an era began.
+    fn lowest_cut_since(&self, era: u64) -> Option<u64>;
+    /// The error of who comes to a place beyond a cut.
+    fn cut_off(&self, cut: u64) -> WalError;
 }
 
 impl<S: WalStore> fmt::Debug for WalIter<S> {
@@ -56,7 +62,7 @@ impl<S: WalStore> WalIter<S> {
         head: u64,
         from: u64,
         end: u64,
-        beside: Option<Arc<dyn Beside>>,
+        beside: Option<(Arc<dyn Beside>, u64)>,
     ) -> Result<Self> {
         if from < head {
             return Err(WalError::Truncated { lsn: Lsn::new(from), head: Lsn::new(head) });
@@ -128,6 +134,7 @@ impl<S: WalStore> WalIter<S> {
             match scanner.next()? {
                 Step::Frame { lsn, header, .. } => {
                     if readable_record(&header)? {
+                        self.refuse_cut(lsn)?;
                         return Ok(Some(lsn));
                     }
                 }
@@ -137,12 +144,26 @@ impl<S: WalStore> WalIter<S> {
         }
     }
 
+    /// Fails when the log was cut at or below `lsn` since this was made.
+    fn refuse_cut(&self, lsn: u64) -> Result<()> {
+        let Some((log, era)) = &self.beside else { return Ok(()) };
+        match log.lowest_cut_since(*era) {
+            Some(cut) if cut <= lsn => Err(log.cut_off(cut)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes what is below `lsn` durable, where there is a log that can.
+    fn settle(&self, lsn: u64) -> Result<()> {
+        self.beside.as_ref().map_or(Ok(()), |(log, era)| log.settle(Place { lsn, era: *era }))
+    }
+
     /// What the bytes at `lsn` are that do not hold a frame.
     ///
     /// After a failed sync a system may show what its disk has instead of what was written, and
     /// it may do so before anyone was told. Bytes that are synced since are damaged for sure.
-    fn damage(&self, lsn: u64, why: &'static str) -> WalError {
-        if let Some(Err(lost)) = self.beside.as_ref().map(|log| log.settle(lsn + 1)) {
+    pub(super) fn damage(&self, lsn: u64, why: &'static str) -> WalError {
+        if let Err(lost) = self.settle(lsn + 1) {
             return lost;
         }
         let base = self.scanner.as_ref().map_or(0, Scanner::base);
@@ -175,6 +196,35 @@ impl<S: WalStore> WalIter<S> {
         self.left.last().map_or(self.end, |next| next.header.base.min(self.end))
     }
 
+    /// The segments that are left and begin below `lsn` or are the first one, newest first.
+    pub(super) fn segments_to(&self, lsn: u64) -> Vec<Arc<LiveSegment<S::File>>> {
+        let mut segments: Vec<_> = self.left.iter().map(Arc::clone).collect();
+        let newer = segments.iter().take_while(|segment| segment.header.base > lsn).count();
+        segments.drain(..newer.min(segments.len().saturating_sub(1)));
+        segments
+    }
+
+    /// Where the segment that holds `lsn` ends.
+    pub(super) fn cut_of(&self, lsn: u64) -> u64 {
+        let newer = self.left.iter().map(|segment| segment.header.base);
+        newer.take_while(|base| *base > lsn).last().map_or(self.end, |base| base.min(self.end))
+    }
+
+    /// Reads a segment up to `end` from `from` on, whatever was read before.
+    pub(super) fn scan(
+        &mut self,
+        segment: &LiveSegment<S::File>,
+        from: u64,
+        end: u64,
+    ) -> Result<()> {
+        self.scanner = Some(self.open(segment, from, end)?);
+        Ok(())
+    }
+
+    pub(super) fn scanner(&mut self) -> Option<&mut Scanner<Arc<S::File>>> {
+        self.scanner.as_mut()
+    }
+
     fn open(
         &mut self,
         segment: &LiveSegment<S::File>,
@@ -185,8 +235,9 @@ impl<S: WalStore> WalIter<S> {
         self.segment = self.store.locate(&name::segment(header.seq));
         let file = segment.open(&*self.store).map_err(|error| {
             // A log of another process may have been truncated meanwhile.
-            let settled = self.beside.as_ref().map_or(Ok(()), |log| log.settle(from + 1));
-            settled.err().unwrap_or_else(|| WalError::io("open", &self.segment, error))
+            self.settle(from + 1)
+                .err()
+                .unwrap_or_else(|| WalError::io("open", &self.segment, error))
         })?;
         let path = self.segment.clone();
         Scanner::new(file, path, header.seed(), header.base, header.max_record, from, end)

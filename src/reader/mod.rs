@@ -3,11 +3,13 @@
 //! Owns no watermark and writes nothing. A cursor reads up to an end that was fixed when it was
 //! made; bytes beyond it do not exist for it.
 
+mod boundary;
 mod iter;
 mod readonly;
 mod record;
 mod salvage;
 
+pub(crate) use boundary::Boundary;
 pub(crate) use iter::Beside;
 pub use iter::WalIter;
 pub use readonly::{SegmentInfo, WalReader};

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Beside, WalIter};
+use crate::commit::Place;
 use crate::error::{Result, WalError};
 use crate::format::name;
 use crate::format::segment::SegmentHeader;
@@ -89,13 +90,21 @@ impl WalOptions {
 
 /// What a writer elsewhere does to a log that is read: it truncates it.
 impl Beside for FileStore {
-    fn settle(&self, lsn: u64) -> Result<()> {
-        let head = current_head(self)?;
+    fn settle(&self, place: Place) -> Result<()> {
+        let (lsn, head) = (place.lsn, current_head(self)?);
         if lsn > head {
             Ok(())
         } else {
             Err(WalError::Truncated { lsn: Lsn::new(lsn - 1), head: Lsn::new(head) })
         }
+    }
+
+    fn lowest_cut_since(&self, _era: u64) -> Option<u64> {
+        None
+    }
+
+    fn cut_off(&self, cut: u64) -> WalError {
+        WalError::Truncated { lsn: Lsn::new(cut), head: Lsn::new(cut) }
     }
 }
 
@@ -109,7 +118,7 @@ pub(crate) fn iterate(
 ) -> Result<WalIter<FileStore>> {
     let live = live.iter().map(|header| LiveSegment::new(*header)).collect();
     let beside: Arc<dyn Beside> = Arc::clone(store) as _;
-    WalIter::over(Arc::clone(store), live, head, from, end, Some(beside))
+    WalIter::over(Arc::clone(store), live, head, from, end, Some((beside, 0)))
 }
 
 /// The directory of a log that is only looked at.

@@ -1,6 +1,6 @@
 //! Applying a plan. Writes into no existing segment; a crash at any step leaves the old log whole.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::Recovered;
 use super::extent;
@@ -15,7 +15,7 @@ use crate::format::segment::{FIRST_FRAME, SegmentHeader};
 use crate::lsn::{LSN_LIMIT, Lsn};
 use crate::options::WalOptions;
 use crate::scan::{BLOCK, Step, to_u64};
-use crate::segments::{construct, publish};
+use crate::segments::{construct, publish, random};
 use crate::store::{StoreFile, WalStore};
 
 /// How applying a plan ended.
@@ -92,14 +92,6 @@ fn begin_epoch<S: WalStore>(
 
     let report = report(plan, &live, &header, swept);
     Ok(Some((live, active, report)))
-}
-
-/// 16 bytes that nobody had before.
-pub(super) fn random<S: WalStore>(store: &S) -> Result<[u8; 16]> {
-    let mut bytes = [0; 16];
-    let filled = store.random(&mut bytes);
-    filled.map_err(|e| WalError::io("read", Path::new("the random generator"), e))?;
-    Ok(bytes)
 }
 
 /// The header of the segment that begins the new epoch.

@@ -53,6 +53,7 @@ use crate::format::name;
 use crate::format::segment::SegmentHeader;
 use crate::lsn::Lsn;
 use crate::options::WalOptions;
+use crate::segments::random;
 use crate::store::WalStore;
 
 pub(crate) use inventory::{Inventory, Listed, Slots, counting, take_inventory};
@@ -185,7 +186,7 @@ fn create<S: WalStore>(store: &S, options: &WalOptions) -> Result<Option<S::File
         return Err(WalError::NotFound { path: place });
     }
     let initial = options.initial_lsn.get();
-    let log_id = apply::random(store)?;
+    let log_id = random(store)?;
     let (newest_seq, snapshot) = (0, u64::MAX);
     let claim =
         Claim { log_id, newest_seq, head: initial, snapshot, durable: initial, clean: false };

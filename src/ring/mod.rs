@@ -188,6 +188,13 @@ impl Ring {
         self.tail.reopen(at);
     }
 
+    /// Forgets what was appended at `at` and behind it. Under the write-stage lock, in a pause,
+    /// with no reservation open; the caller reopens the log at `at`.
+    pub(crate) fn cut(&self, at: u64) {
+        self.set_written(at);
+        self.slots.forget_records();
+    }
+
     pub(crate) fn appended(&self) -> Appended {
         self.slots.appended()
     }

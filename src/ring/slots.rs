@@ -129,6 +129,11 @@ impl Slots {
         None
     }
 
+    /// Forgets where the last record was; nobody owns a slot.
+    pub(super) fn forget_records(&self) {
+        self.slots.iter().for_each(|slot| slot.last_record.set(0));
+    }
+
     pub(super) fn appended(&self) -> Appended {
         self.slots.iter().fold(Appended::default(), |sum, slot| Appended {
             appends: sum.appends + slot.appends.get(),

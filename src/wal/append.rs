@@ -2,6 +2,7 @@
 
 use super::Wal;
 use crate::codec::{Unit, with_unit};
+use crate::commit::Place;
 use crate::error::{Result, WalError};
 use crate::format::frame::frame_bytes;
 use crate::lsn::Lsn;
@@ -57,7 +58,7 @@ impl<S: WalStore> Wal<S> {
     /// ```
     pub fn append_vectored(&self, parts: &[&[u8]]) -> Result<Lsn> {
         self.append_unit(|unit| unit.push(parts, false, self.max_record_bytes))
-            .map(|(start, _)| Lsn::new(start))
+            .map(|(start, _)| Lsn::new(start.lsn))
     }
 
     /// Appends one record and waits until it is durable.
@@ -86,7 +87,7 @@ impl<S: WalStore> Wal<S> {
         let (start, end) =
             self.append_unit(|unit| unit.push(&[record], false, self.max_record_bytes))?;
         self.engine.commit(end)?;
-        Ok(Lsn::new(start))
+        Ok(Lsn::new(start.lsn))
     }
 
     /// Appends records as one batch: consecutive, and after a crash all there or none. Returns
@@ -142,16 +143,16 @@ impl<S: WalStore> Wal<S> {
 
     /// Encodes a unit and appends it; returns its range.
     #[inline]
-    fn append_unit(&self, encode: impl FnOnce(&mut Unit) -> Result<()>) -> Result<(u64, u64)> {
+    fn append_unit(&self, encode: impl FnOnce(&mut Unit) -> Result<()>) -> Result<(Place, Place)> {
         with_unit(|unit, hint| {
             encode(unit)?;
             let start = self.engine.append(unit, hint)?;
-            Ok((start, start + unit.len()))
+            Ok((start, start.at(start.lsn + unit.len())))
         })
     }
 
     /// Appends a batch; returns its LSNs and its end, which an empty batch has none of.
-    fn batch<R: AsRef<[u8]>>(&self, records: &[R]) -> Result<(Vec<Lsn>, Option<u64>)> {
+    fn batch<R: AsRef<[u8]>>(&self, records: &[R]) -> Result<(Vec<Lsn>, Option<Place>)> {
         let Some((last, others)) = records.split_last() else {
             self.engine.enter()?;
             return Ok((Vec::new(), None));
@@ -174,8 +175,8 @@ impl<S: WalStore> Wal<S> {
                 return Err(WalError::BatchTooLarge { len: unit.len(), max });
             }
             let start = self.engine.append(unit, hint)?;
-            lsns.extend(unit.offsets().map(|offset| Lsn::new(start + offset)));
-            Ok((lsns, Some(start + unit.len())))
+            lsns.extend(unit.offsets().map(|offset| Lsn::new(start.lsn + offset)));
+            Ok((lsns, Some(start.at(start.lsn + unit.len()))))
         })
     }
 }

@@ -85,11 +85,12 @@ impl<S: WalStore> Wal<S> {
     /// ```
     pub fn wait_durable(&self, lsn: Lsn) -> Result<()> {
         self.engine.enter_for_reading()?;
-        if !lsn.get().is_multiple_of(ALIGNMENT) || lsn >= self.end_lsn() {
+        let end = self.engine.place();
+        if !lsn.get().is_multiple_of(ALIGNMENT) || lsn.get() >= end.lsn {
             return Err(WalError::NotARecord { lsn });
         }
         // `durable` moves from unit to unit, so past the start of a record means past its end.
-        self.engine.commit(lsn.get() + 1)
+        self.engine.commit(end.at(lsn.get() + 1))
     }
 
     /// Ends the current segment after everything appended so far, unless it is empty.

@@ -106,7 +106,7 @@ impl<S: WalStore> Wal<S> {
         Lsn::new(self.engine.end())
     }
 
-    /// Everything below is durable. Never moves back while the log is open.
+    /// Everything below is durable. Moves back only where the log is cut.
     #[must_use]
     pub fn durable_lsn(&self) -> Lsn {
         Lsn::new(self.engine.durable())
@@ -115,10 +115,7 @@ impl<S: WalStore> Wal<S> {
     /// The record that starts last, `None` in a log without records.
     #[must_use]
     pub fn last_lsn(&self) -> Option<Lsn> {
-        let recovered = self.report.last_record.map_or(0, |lsn| lsn.get() + 1);
-        let ring = self.engine.ring().appended().last_record;
-        let last = recovered.max(ring).max(self.engine.stats().last_large.get());
-        last.checked_sub(1).map(Lsn::new).filter(|lsn| *lsn >= self.head_lsn())
+        self.engine.last_record(self.head_lsn().get()).map(Lsn::new)
     }
 
     /// True when the log has neither records nor pads: its end is its head.

@@ -91,6 +91,8 @@ impl WalOptions {
         let seed = seed.ok_or_else(|| WalError::NotFound { path: path.clone() })?;
         let ring = ring.going_on_at(recovered.end);
         let engine = Engine::new(storage, stage, seed, ring, limits);
+        let last = recovered.report.last_record;
+        engine.stats().last_kept.set(last.map_or(0, |lsn| lsn.get() + 1));
         Ok(Wal {
             engine,
             report: recovered.report,

@@ -1,6 +1,7 @@
 //! Reading what was appended.
 
 use super::Wal;
+use crate::commit::Place;
 use crate::error::{Result, WalError};
 use crate::flush::{Engine, Storage};
 use crate::lsn::Lsn;
@@ -9,8 +10,16 @@ use crate::store::WalStore;
 use crate::sync::Arc;
 
 impl<S: WalStore> Beside for Engine<Storage<S>> {
-    fn settle(&self, lsn: u64) -> Result<()> {
-        Self::settle(self, lsn)
+    fn settle(&self, place: Place) -> Result<()> {
+        Self::settle(self, place)
+    }
+
+    fn lowest_cut_since(&self, era: u64) -> Option<u64> {
+        Self::lowest_cut_since(self, era)
+    }
+
+    fn cut_off(&self, cut: u64) -> WalError {
+        Self::cut_off(self, cut)
     }
 }
 
@@ -63,19 +72,29 @@ impl<S: WalStore> Wal<S> {
     fn read(&self, from: Option<u64>) -> Result<WalIter<S>> {
         self.engine.enter_for_reading()?;
         self.engine.check_process()?;
-        let end = self.engine.end();
-        let end = match self.engine.flush() {
-            Ok(()) => end,
-            Err(WalError::Poisoned { .. }) => self.engine.durable(),
-            Err(error) => return Err(error),
-        };
+        loop {
+            let end = self.engine.place();
+            match self.engine.enter().and_then(|()| self.engine.flush_to(end)) {
+                Ok(()) => return self.cursor(from, end),
+                // It was cut meanwhile: then what is left is everything.
+                Err(WalError::Truncated { .. }) => {}
+                Err(WalError::Poisoned { .. }) => {
+                    return self.cursor(from, end.at(self.engine.durable()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// A cursor up to `end`, which is written, from an LSN or the head.
+    pub(super) fn cursor(&self, from: Option<u64>, end: Place) -> Result<WalIter<S>> {
         let storage = self.engine.backing();
         let store = Arc::clone(storage.store());
-        let beside = Arc::clone(&self.engine);
+        let beside: Arc<dyn Beside> = Arc::clone(&self.engine) as _;
         // The segments first: what is removed after this is kept for whoever holds it, and what
         // was removed before is below the head.
         let live = storage.live();
         let head = storage.control().claim().head;
-        WalIter::over(store, live, head, from.unwrap_or(head), end, Some(beside))
+        WalIter::over(store, live, head, from.unwrap_or(head), end.lsn, Some((beside, end.era)))
     }
 }

@@ -1,0 +1,102 @@
+//! Cuts: what lies behind a unit never was, and the log goes on there in a new epoch.
+//!
+//! Order: everything below the cut durable; PAUSED, so that appenders wait; all reservations
+//! complete, while no stage is held; leadership, then the write stage; the new epoch's first
+//! segment published, which is where the cut happens on disk; then in memory, in one go: `durable`,
+//! `written`, the seed, the tail.
+
+use super::large::Pause;
+use super::{Backing, Engine};
+use crate::commit::{Cohort, Place};
+use crate::error::{Result, WalError};
+use crate::lsn::Lsn;
+use crate::sync::{Ordering, Poll};
+
+/// Where a log is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cut {
+    /// The end of what is kept.
+    pub(crate) at: u64,
+    /// The last record that is kept.
+    pub(crate) last_record: Option<u64>,
+}
+
+impl<B: Backing> Engine<B> {
+    /// Cuts off everything behind the place that `find` finds, which is a boundary of units at or
+    /// above the head. `find` is told where the log ends; nothing but appends happens meanwhile.
+    pub(crate) fn cut(&self, find: impl FnOnce(Place) -> Result<Cut>) -> Result<()> {
+        self.enter()?;
+        self.backing.check()?;
+        // Others that cut, move the head or close wait here.
+        let closed = self.admin.lock();
+        if *closed {
+            return Err(WalError::Closed);
+        }
+        let end = self.place();
+        let cut = find(end)?;
+        self.backing.allows_cut(cut.at)?;
+        self.commit(end.at(cut.at))?;
+        self.enter()?;
+        self.pause_and_cut(cut)?;
+        self.in_stage("truncate", || Ok(self.backing.remove_dead()))?
+    }
+
+    fn pause_and_cut(&self, cut: Cut) -> Result<()> {
+        let _owner = self.pause.lock();
+        let frozen = match self.ring.pause() {
+            Ok(frozen) => frozen,
+            // PAUSED has no other owner while the lock is held.
+            Err(flags) => return self.refuse(flags).and(Err(WalError::Closed)),
+        };
+        let mut pause = Pause::begun(self, frozen);
+        self.drain(frozen)?;
+        let turn = self.tracker.turn(self)?;
+        let mut stage = self.stage.lock();
+        self.refuse_stage(&stage)?;
+        if cut.at < frozen {
+            let seed =
+                self.in_stage("truncate", || self.backing.cut(&mut stage.backing, cut.at))?;
+            // What a large unit has left unwritten lies behind the cut.
+            stage.debt = None;
+            pause.go_on_at(cut.at);
+            turn.cut(cut.at, || {
+                // ORDERING: Relaxed; as in `seed`.
+                self.seed.store(seed.0, Ordering::Relaxed);
+                self.ring.cut(cut.at);
+                self.stats.last_large.set(0);
+                self.stats.last_kept.set(cut.last_record.map_or(0, |lsn| lsn + 1));
+                pause.end(&mut stage);
+            });
+        }
+        Ok(())
+    }
+
+    /// Waits until every reservation below `frozen` is complete.
+    fn drain(&self, frozen: u64) -> Result<()> {
+        let poll = Poll::default();
+        loop {
+            {
+                let stage = self.stage.lock();
+                self.refuse_stage(&stage)?;
+                if self.ring.published() == frozen {
+                    return Ok(());
+                }
+            }
+            poll.wait();
+        }
+    }
+
+    /// The record that starts last in a log whose head is at `head`.
+    pub(crate) fn last_record(&self, head: u64) -> Option<u64> {
+        let last = || {
+            let ring = self.ring.appended().last_record;
+            ring.max(self.stats.last_large.get()).max(self.stats.last_kept.get())
+        };
+        self.in_one_era(last).0.checked_sub(1).filter(|lsn| *lsn >= head)
+    }
+
+    /// The error of a reader that comes to a place beyond a cut.
+    pub(crate) fn cut_off(&self, cut: u64) -> WalError {
+        WalError::Truncated { lsn: Lsn::new(cut), head: Lsn::new(self.head()) }
+    }
+}
