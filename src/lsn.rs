@@ -9,6 +9,20 @@ pub(crate) const LSN_LIMIT: u64 = 1 << 62;
 /// Every LSN and every encoded length is a multiple of this.
 pub(crate) const ALIGNMENT: u64 = 8;
 
+/// A place in the log as it was in one era: eras end when the log is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) lsn: u64,
+    pub(crate) era: u64,
+}
+
+impl Place {
+    /// Another place in the same era.
+    pub(crate) fn at(self, lsn: u64) -> Self {
+        Self { lsn, ..self }
+    }
+}
+
 /// A log sequence number: the position, in bytes, of a frame in the endless logical log.
 ///
 /// An LSN is a multiple of 8 below 2^62. Where an LSN bounds a range it is an *exclusive end*:

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod common;
+#[path = "truncation/cut.rs"]
+mod cut;
 #[path = "common/faulty.rs"]
 mod faulty;
 
@@ -167,6 +169,7 @@ fn appends_commits_and_readers_go_on_meanwhile() {
                 last = Some(record.lsn());
             }
         };
+        wal.append(b"first").unwrap();
         let threads = vec![start(writer), start(writer), start(reader), start(reader)];
         let mut head = wal.head_lsn();
         for round in 0..300 {

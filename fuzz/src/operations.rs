@@ -15,7 +15,7 @@ const MAX_ACTS: usize = 12;
 /// States of a moment that are recovered.
 const MAX_STATES: u64 = 3;
 
-const ACTS: [Act; 15] = [
+const ACTS: [Act; 17] = [
     Act::Small,
     Act::Medium,
     Act::Large,
@@ -27,6 +27,8 @@ const ACTS: [Act; 15] = [
     Act::Rotate,
     Act::Truncate,
     Act::Empty,
+    Act::Undo,
+    Act::Cut,
     Act::Read,
     Act::Close,
     Act::Kill,

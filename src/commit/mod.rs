@@ -26,7 +26,7 @@ mod waiter;
 use std::time::Duration;
 
 use crate::error::{Result, WalError, discard};
-use crate::lsn::Lsn;
+use crate::lsn::{Lsn, Place};
 use crate::options::Gather;
 use crate::stats::Stats;
 use crate::sync::{
@@ -35,19 +35,6 @@ use crate::sync::{
 
 use state::{Entry, State};
 use waiter::{Verdict, Waiter};
-
-/// A place in the log as it was in one era: eras end when the log is cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) lsn: u64,
-    pub(crate) era: u64,
-}
-
-impl Place {
-    pub(crate) fn at(self, lsn: u64) -> Self {
-        Self { lsn, ..self }
-    }
-}
 
 /// The work of a leader.
 pub(crate) trait Cohort {

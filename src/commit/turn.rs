@@ -9,8 +9,9 @@
 //! * I2. Who waits in the list has a target that no cut lies below: a cut takes the others out.
 
 use super::waiter::Verdict;
-use super::{Cohort, Entry, Place, State, Tracker, Waiting, cut_off};
+use super::{Cohort, Entry, State, Tracker, Waiting, cut_off};
 use crate::error::Result;
+use crate::lsn::Place;
 use crate::sync::{MutexGuard, Ordering};
 
 /// How many cuts are remembered one by one.
@@ -105,8 +106,8 @@ impl<C: Cohort> Turn<'_, C> {
         let tracker = self.tracker;
         let mut state = tracker.state.lock();
         let era = tracker.era() + 2;
-        // ORDERING: Relaxed; the changes behind it are published by the tail, after which nobody
-        // can miss that the era is odd.
+        // ORDERING: Relaxed; pairs with `era`. The tail is reopened behind it, with Release: whoever
+        // sees where the log goes on cannot miss that the era is odd.
         tracker.era.store(era - 1, Ordering::Relaxed);
         // ORDERING: Release; pairs with `durable`. An appender that sees the reopened tail sees
         // this as well.

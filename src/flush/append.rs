@@ -4,9 +4,9 @@ use std::cell::Cell;
 
 use super::{Backing, Engine, Intent, stage::Wrote};
 use crate::codec::{self, Unit};
-use crate::commit::Place;
 use crate::error::{Result, WalError};
 use crate::format::frame::Seed;
+use crate::lsn::Place;
 use crate::ring::{PAUSED, Refusal, Reservation};
 use crate::sync::{HELPERS, Poll};
 

@@ -2,8 +2,9 @@
 
 use super::{Backing, Engine};
 use crate::codec;
-use crate::commit::{Place, Waiting};
+use crate::commit::Waiting;
 use crate::error::{Result, WalError};
+use crate::lsn::Place;
 use crate::ring::CLOSED;
 use crate::sync::spawn;
 

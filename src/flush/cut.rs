@@ -7,9 +7,9 @@
 
 use super::large::Pause;
 use super::{Backing, Engine};
-use crate::commit::{Cohort, Place};
+use crate::commit::Cohort;
 use crate::error::{Result, WalError};
-use crate::lsn::Lsn;
+use crate::lsn::{Lsn, Place};
 use crate::sync::{Ordering, Poll};
 
 /// Where a log is cut.
@@ -60,7 +60,8 @@ impl<B: Backing> Engine<B> {
             stage.debt = None;
             pause.go_on_at(cut.at);
             turn.cut(cut.at, || {
-                // ORDERING: Relaxed; as in `seed`.
+                // ORDERING: Relaxed; pairs with `seed`, by way of the tail, which is reopened
+                // behind it with Release. Otherwise a frame is sealed for the wrong epoch.
                 self.seed.store(seed.0, Ordering::Relaxed);
                 self.ring.cut(cut.at);
                 self.stats.last_large.set(0);

@@ -3,9 +3,9 @@
 use super::stage::Wrote;
 use super::{Backing, Debt, Engine, Intent, Stage};
 use crate::codec::Unit;
-use crate::commit::Place;
 use crate::error::{Result, WalError};
 use crate::lsn::LSN_LIMIT;
+use crate::lsn::Place;
 use crate::sync::{MutexGuard, Poll};
 
 impl<B: Backing> Engine<B> {

@@ -31,9 +31,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use crate::codec;
-use crate::commit::{Cohort, Place, Tracker, Waiting};
+use crate::commit::{Cohort, Tracker, Waiting};
 use crate::error::{Result, WalError, discard};
 use crate::format::frame::Seed;
+use crate::lsn::Place;
 use crate::options::Gather;
 use crate::ring::{CLOSED, POISONED, Ring};
 use crate::stats::Stats;

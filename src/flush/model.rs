@@ -14,10 +14,9 @@ use std::path::{Path, PathBuf};
 
 use super::{Backing, Cut, Engine, Intent, Limits};
 use crate::codec::with_unit;
-use crate::commit::Place;
 use crate::error::{Result, WalError};
 use crate::format::frame::{Kind, Seed, decode_header};
-use crate::lsn::Lsn;
+use crate::lsn::{Lsn, Place};
 use crate::options::Gather;
 use crate::ring::Ring;
 use crate::sync::{Arc, BookMutex};

@@ -2,10 +2,10 @@
 
 use super::{Backing, Debt, Engine, Intent, Stage};
 use crate::codec;
-use crate::commit::Place;
 use crate::error::Result;
 use crate::format::frame::{self, HEADER_BYTES};
 use crate::format::{array, u32_at};
+use crate::lsn::Place;
 use crate::sync::{MutexGuard, Poll};
 
 /// How far a pass of the write stage got.

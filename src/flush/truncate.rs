@@ -1,9 +1,8 @@
 //! Truncation: the log forgets what is below a record.
 
 use super::{Backing, Engine};
-use crate::commit::Place;
 use crate::error::{Result, WalError};
-use crate::lsn::Lsn;
+use crate::lsn::{Lsn, Place};
 
 impl<B: Backing> Engine<B> {
     /// Moves the head to `lsn`, the end or where `is_record` finds one; returns the head. Appends,

@@ -1,15 +1,15 @@
 //! [`WalIter`]: a cursor over the live chain.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 
 use super::record::{Record, RecordRef};
-use crate::commit::Place;
 use crate::error::{Result, WalError};
 use crate::format::frame::{COMPRESSED, ENCRYPTED, Header, Kind};
 use crate::format::name;
 use crate::format::segment::FIRST_FRAME;
-use crate::lsn::Lsn;
+use crate::lsn::{Lsn, Place};
 use crate::scan::{Scanner, Step};
 use crate::segments::LiveSegment;
 use crate::store::{FileStore, WalStore};
@@ -44,6 +44,8 @@ pub(crate) trait Beside: Send + Sync {
     fn lowest_cut_since(&self, era: u64) -> Option<u64>;
     /// The error of who comes to a place beyond a cut.
     fn cut_off(&self, cut: u64) -> WalError;
+    /// Whether a segment that has no file is rightly gone, because no log needs it any more.
+    fn has_let_go(&self, seq: u64) -> Result<bool>;
 }
 
 impl<S: WalStore> fmt::Debug for WalIter<S> {
@@ -233,14 +235,29 @@ impl<S: WalStore> WalIter<S> {
     ) -> Result<Scanner<Arc<S::File>>> {
         let header = &segment.header;
         self.segment = self.store.locate(&name::segment(header.seq));
-        let file = segment.open(&*self.store).map_err(|error| {
-            // A log of another process may have been truncated meanwhile.
-            self.settle(from + 1)
-                .err()
-                .unwrap_or_else(|| WalError::io("open", &self.segment, error))
-        })?;
+        let file = match segment.open(&*self.store) {
+            Ok(file) => file,
+            Err(error) => return Err(self.unopened(header.seq, from, error)),
+        };
         let path = self.segment.clone();
         Scanner::new(file, path, header.seed(), header.base, header.max_record, from, end)
+    }
+
+    /// Why a segment cannot be read from `from` on. Another process may have truncated its log.
+    fn unopened(&self, seq: u64, from: u64, error: io::Error) -> WalError {
+        if let Err(lost) = self.settle(from + 1) {
+            return lost;
+        }
+        match &self.beside {
+            Some((log, _)) if error.kind() == io::ErrorKind::NotFound => {
+                match log.has_let_go(seq) {
+                    Ok(true) => log.cut_off(from),
+                    Ok(false) => WalError::io("open", &self.segment, error),
+                    Err(broken) => broken,
+                }
+            }
+            _ => WalError::io("open", &self.segment, error),
+        }
     }
 
     /// Fails unless a record starts at the LSN the caller named. Where no valid frame is, only

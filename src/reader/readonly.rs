@@ -4,11 +4,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Beside, WalIter};
-use crate::commit::Place;
 use crate::error::{Result, WalError};
 use crate::format::name;
 use crate::format::segment::SegmentHeader;
-use crate::lsn::Lsn;
+use crate::lsn::{Lsn, Place};
 use crate::options::WalOptions;
 use crate::recovery::{Look, current_head, survey_read_only};
 use crate::segments::LiveSegment;
@@ -104,7 +103,12 @@ impl Beside for FileStore {
     }
 
     fn cut_off(&self, cut: u64) -> WalError {
-        WalError::Truncated { lsn: Lsn::new(cut), head: Lsn::new(cut) }
+        let head = current_head(self).unwrap_or(0);
+        WalError::Truncated { lsn: Lsn::new(cut), head: Lsn::new(head) }
+    }
+
+    fn has_let_go(&self, seq: u64) -> Result<bool> {
+        Ok(survey_read_only(self)?.live.iter().all(|segment| segment.seq != seq))
     }
 }
 
@@ -136,8 +140,9 @@ impl WalReader {
     /// The records from the head to [`end_lsn`](Self::end_lsn).
     ///
     /// # Errors
-    /// [`WalError::Io`] when a file cannot be read. Where a writer has truncated the log since this
-    /// reader was opened, the iterator ends with [`WalError::Truncated`].
+    /// [`WalError::Io`] when a file cannot be read. Where a writer has removed a segment since this
+    /// reader was opened, by truncating the log or by opening it anew, the iterator ends with
+    /// [`WalError::Truncated`]: open another reader to see what there is now.
     ///
     /// # Examples
     /// ```

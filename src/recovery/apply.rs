@@ -88,7 +88,7 @@ fn begin_epoch<S: WalStore>(
     })?;
     // DURABILITY: both slots are synced. What is removed now is on no live chain; a crash leaves
     // any of it, and the next open removes it.
-    remove_dead(store, plan, &live)?;
+    remove_dead(store, plan, &live, below)?;
 
     let report = report(plan, &live, &header, swept);
     Ok(Some((live, active, report)))
@@ -146,9 +146,16 @@ fn remove<S: WalStore>(store: &S, name: &str) -> Result<()> {
     }
 }
 
-fn remove_dead<S: WalStore>(store: &S, plan: &Plan, live: &[SegmentHeader]) -> Result<()> {
-    let is_live = |seq: &u64| live.binary_search_by_key(seq, |segment| segment.seq).is_ok();
-    for seq in plan.survey.listing.segments.iter().rev().filter(|seq| !is_live(seq)) {
+fn remove_dead<S: WalStore>(
+    store: &S,
+    plan: &Plan,
+    live: &[SegmentHeader],
+    removed: &[SegmentHeader],
+) -> Result<()> {
+    let is_one_of =
+        |those: &[SegmentHeader], seq: u64| those.binary_search_by_key(&seq, |one| one.seq).is_ok();
+    let is_dead = |seq: &&u64| !is_one_of(live, **seq) && !is_one_of(removed, **seq);
+    for seq in plan.survey.listing.segments.iter().rev().filter(is_dead) {
         remove(store, &name::segment(*seq))?;
     }
     let snapshot = plan.survey.control.slot.claim.snapshot;

@@ -2,10 +2,9 @@
 
 use super::Wal;
 use crate::codec::{Unit, with_unit};
-use crate::commit::Place;
 use crate::error::{Result, WalError};
 use crate::format::frame::frame_bytes;
-use crate::lsn::Lsn;
+use crate::lsn::{Lsn, Place};
 use crate::store::WalStore;
 
 impl<S: WalStore> Wal<S> {

@@ -1,10 +1,9 @@
 //! Reading what was appended.
 
 use super::Wal;
-use crate::commit::Place;
 use crate::error::{Result, WalError};
 use crate::flush::{Engine, Storage};
-use crate::lsn::Lsn;
+use crate::lsn::{Lsn, Place};
 use crate::reader::{Beside, WalIter};
 use crate::store::WalStore;
 use crate::sync::Arc;
@@ -20,6 +19,11 @@ impl<S: WalStore> Beside for Engine<Storage<S>> {
 
     fn cut_off(&self, cut: u64) -> WalError {
         Self::cut_off(self, cut)
+    }
+
+    fn has_let_go(&self, _seq: u64) -> Result<bool> {
+        // What it lets go of is kept for whoever reads.
+        Ok(false)
     }
 }
 

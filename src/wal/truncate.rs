@@ -1,10 +1,9 @@
 //! Forgetting what was appended.
 
 use super::Wal;
-use crate::commit::Place;
 use crate::error::{Result, WalError};
 use crate::flush::Cut;
-use crate::lsn::Lsn;
+use crate::lsn::{Lsn, Place};
 use crate::reader::Boundary;
 use crate::store::WalStore;
 

@@ -18,7 +18,7 @@ const TABLE: [Row; 19] = [
     ("format", 1, &["lsn"]),
     ("store", 1, &["sync"]),
     ("codec", 2, &["error", "format", "sync"]),
-    ("commit", 2, &["error", "options", "stats", "sync"]),
+    ("commit", 2, &["error", "lsn", "options", "stats", "sync"]),
     ("control", 2, &["error", "format", "store", "sync"]),
     ("scan", 2, &["error", "format", "lsn", "store"]),
     ("segments", 2, &["error", "format", "store", "sync"]),

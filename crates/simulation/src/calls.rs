@@ -46,6 +46,10 @@ pub enum Act {
     Truncate,
     /// `e`: truncate at the end.
     Empty,
+    /// `u`: cut off the last unit.
+    Undo,
+    /// `x`: cut off everything behind the first unit.
+    Cut,
     /// `c`: close and open again.
     Close,
     /// `k`: the process dies; open again.
@@ -55,7 +59,7 @@ pub enum Act {
 }
 
 /// Each operation, its letter, and how often it is drawn.
-const ACTS: [(Act, char, usize); 15] = [
+const ACTS: [(Act, char, usize); 17] = [
     (Act::Small, 's', 4),
     (Act::Medium, 'm', 3),
     (Act::Large, 'l', 2),
@@ -68,12 +72,19 @@ const ACTS: [(Act, char, usize); 15] = [
     (Act::Read, 'i', 2),
     (Act::Truncate, 't', 2),
     (Act::Empty, 'e', 1),
+    (Act::Undo, 'u', 2),
+    (Act::Cut, 'x', 1),
     (Act::Close, 'c', 1),
     (Act::Kill, 'k', 1),
     (Act::Power, 'p', 1),
 ];
 
 impl Act {
+    /// Whether it cuts the log.
+    fn cuts(self) -> bool {
+        matches!(self, Self::Undo | Self::Cut)
+    }
+
     /// The payload bytes of each record it appends.
     fn records(self) -> &'static [usize] {
         match self {

@@ -65,6 +65,8 @@ pub struct History {
     head: u64,
     /// The furthest that it may be.
     truncating: u64,
+    /// Where it may have been cut.
+    cutting: Option<u64>,
 }
 
 impl History {
@@ -136,6 +138,39 @@ impl History {
         self.saw_durable(lsn);
     }
 
+    /// The log is about to be cut at `lsn`, or somewhere before the next unit.
+    pub fn cutting(&mut self, lsn: u64) {
+        self.cutting = Some(lsn);
+    }
+
+    /// It was not cut.
+    pub fn not_cut(&mut self) {
+        self.cutting = None;
+    }
+
+    /// The log was cut there: what was behind never shows again, and the rest is durable.
+    pub fn cut(&mut self, lsn: u64) {
+        self.cutting = None;
+        for unit in &mut self.units {
+            // Of a batch that goes beyond, the beginning is below the head.
+            match unit.lsns.last() {
+                Some(last) if *last >= lsn => {
+                    unit.promise = Promise::Gone;
+                    unit.lsns.clear();
+                }
+                Some(_) if unit.promise >= Promise::Buffered => unit.promise = Promise::Durable,
+                _ => {}
+            }
+        }
+        self.durable = lsn;
+    }
+
+    /// The units that are in the log, as far as anyone knows, with their places.
+    #[must_use]
+    pub fn known(&self) -> impl DoubleEndedIterator<Item = &Unit> {
+        self.units.iter().filter(|unit| unit.promise >= Promise::Buffered)
+    }
+
     /// Everything below `lsn` was seen to be durable.
     pub fn saw_durable(&mut self, lsn: u64) {
         self.durable = self.durable.max(lsn);
@@ -146,6 +181,17 @@ impl History {
     /// # Errors
     /// The first broken promise.
     pub fn check(&self, found: &Found, crash: Crash) -> Result<(), Violation> {
+        let Some(at) = self.cutting else { return self.check_one(found, crash) };
+        let mut was_cut = self.clone();
+        was_cut.cut(at);
+        let Err(cut) = was_cut.check_one(found, crash) else { return Ok(()) };
+        self.check_one(found, crash).map_err(|violation| {
+            let what = format!("{}; and cut at {at}, {}", violation.what, cut.what);
+            Violation::new(violation.oracle, what)
+        })
+    }
+
+    fn check_one(&self, found: &Found, crash: Crash) -> Result<(), Violation> {
         if found.end < self.durable || found.durable < self.durable {
             let what = format!(
                 "the log ends at {}, durable {}, and was durable to {}",
@@ -262,9 +308,10 @@ impl History {
             unit.lsns.push(lsn);
             unit.promise = Promise::Durable;
         }
-        self.saw_durable(found.end);
+        self.durable = found.end;
         self.head = found.head;
         self.truncating = found.head;
+        self.cutting = None;
     }
 
     /// The same history under the assumption that readers saw these records as durable.

@@ -4,9 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use cohort_wal::sim::{Profile, SimStore};
-use cohort_wal::{Lsn, Wal, WalError, WalOptions};
+use cohort_wal::{Lsn, Wal, WalError, WalOptions, WalStore};
 
-use crate::history::{History, Promise};
+use crate::history::{History, Promise, Unit};
 use crate::oracle::{Crash, Oracle, Violation, recover_sim};
 use crate::record::payload;
 
@@ -31,6 +31,10 @@ pub enum Op {
     Truncate,
     /// `e`: truncate at the end: empty the log.
     Empty,
+    /// `u`: cut off the last unit.
+    Undo,
+    /// `x`: cut off everything behind the first unit.
+    Cut,
     /// `c`: close and open again.
     Close,
     /// `k`: the process dies; open again.
@@ -41,7 +45,7 @@ pub enum Op {
 
 impl Op {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Small,
         Self::Medium,
         Self::Large,
@@ -51,6 +55,8 @@ impl Op {
         Self::Rotate,
         Self::Truncate,
         Self::Empty,
+        Self::Undo,
+        Self::Cut,
         Self::Close,
         Self::Kill,
         Self::Power,
@@ -69,6 +75,8 @@ impl Op {
             Self::Rotate => 'r',
             Self::Truncate => 't',
             Self::Empty => 'e',
+            Self::Undo => 'u',
+            Self::Cut => 'x',
             Self::Close => 'c',
             Self::Kill => 'k',
             Self::Power => 'p',
@@ -138,6 +146,49 @@ pub struct Run {
     /// What was done and promised.
     pub history: History,
     wal: Option<Wal<SimStore>>,
+}
+
+/// A cut of a log whose history is known.
+#[derive(Debug, Clone, Copy)]
+pub enum Cutting {
+    /// The record there and all behind it go.
+    From(u64),
+    /// The record there is the last to stay.
+    After(u64),
+}
+
+impl Cutting {
+    /// One that cuts off the last unit, or all but the first.
+    #[must_use]
+    pub fn of<S: WalStore>(history: &History, wal: &Wal<S>, undo: bool) -> Self {
+        let head = wal.head_lsn().get();
+        let place = |unit: &Unit| Some((*unit.lsns.first()?, *unit.lsns.last()?));
+        let mut places = history.known().filter_map(place).filter(|(_, last)| *last >= head);
+        match undo {
+            true => Self::From(places.next_back().map_or(head, |(first, _)| first.max(head))),
+            false => places.next().map_or(Self::From(head), |(_, last)| Self::After(last)),
+        }
+    }
+
+    /// Where the log ends then, or a little before: not behind the next unit.
+    #[must_use]
+    pub fn at(self) -> u64 {
+        match self {
+            Self::From(lsn) => lsn,
+            Self::After(lsn) => lsn + 8,
+        }
+    }
+
+    /// Cuts.
+    ///
+    /// # Errors
+    /// As the log.
+    pub fn make<S: WalStore>(self, wal: &Wal<S>) -> Result<(), WalError> {
+        match self {
+            Self::From(lsn) => wal.truncate_from(Lsn::new(lsn)),
+            Self::After(lsn) => wal.truncate_after(Lsn::new(lsn)),
+        }
+    }
 }
 
 /// What a workload went through in one operation.
@@ -219,6 +270,7 @@ impl Run {
                 steps.push(Steps { during: self.moments(record), before });
             }
             Op::Truncate | Op::Empty => steps.push(self.truncate(op, record).map_err(failed)?),
+            Op::Undo | Op::Cut => steps.push(self.cut(op, record).map_err(failed)?),
             Op::Close => {
                 let before = self.history.clone();
                 self.wal().close().map_err(failed)?;
@@ -251,6 +303,15 @@ impl Run {
         let before = self.history.clone();
         let head = self.wal().truncate_before(lsn)?;
         self.history.truncated(head.get());
+        Ok(Steps { during: self.moments(record), before })
+    }
+
+    fn cut(&mut self, op: Op, record: bool) -> Result<Steps, WalError> {
+        let cut = Cutting::of(&self.history, self.wal(), op == Op::Undo);
+        self.history.cutting(cut.at());
+        let before = self.history.clone();
+        cut.make(self.wal())?;
+        self.history.cut(cut.at());
         Ok(Steps { during: self.moments(record), before })
     }
 

@@ -16,6 +16,7 @@ use crate::dice::Dice;
 use crate::history::{History, Promise, Unit};
 use crate::oracle::{Crash, Oracle, Violation};
 use crate::record::{identify, payload};
+use crate::workload::Cutting;
 
 pub(super) type Log = Wal<SimStore>;
 
@@ -253,17 +254,24 @@ impl Run<'_> {
         let last = self.history.units().iter().rfind(known).map(|unit| unit.lsns[0]);
         let head = self.new_head(act, last);
         self.history.truncating(head);
+        let cut = Cutting::of(&self.history, self.wal(), act == Act::Undo);
+        if act.cuts() {
+            self.history.cutting(cut.at());
+        }
         let before = self.near().then(|| {
             self.disk.record();
             self.history.clone()
         });
         let first = unit.map_or(0, |unit| self.history.units()[unit].first);
         let durable = self.wal().durable_lsn();
-        let call = || self.call(act, first, last, head);
+        let call = || match act {
+            Act::Undo | Act::Cut => cut.make(self.wal()).map(|()| Got::Nothing),
+            _ => self.call(act, first, last, head),
+        };
         let result = catch_unwind(AssertUnwindSafe(call));
         let struck = self.struck_now();
         let now = self.wal().durable_lsn();
-        if now < durable {
+        if now < durable && !(act.cuts() && now.get() >= cut.at()) {
             return Err(wrong(Oracle::I8, format!("durable went from {durable} to {now}")));
         }
         let ended = self.judge(act, result, &struck)?;
@@ -276,6 +284,14 @@ impl Run<'_> {
             _ => {}
         }
         self.history.saw_durable(now.get());
+        if act.cuts() {
+            match &ended {
+                Ended::Well(_) => self.history.cut(cut.at()),
+                Ended::Refused | Ended::Unread => self.history.not_cut(),
+                // It is cut on the disk, or it is not.
+                Ended::Poisoned => {}
+            }
+        }
         if matches!(ended, Ended::Well(_)) {
             self.history.truncated(head);
             self.promise(act, last)?;
@@ -317,7 +333,7 @@ impl Run<'_> {
             Act::Read => records_of(wal).map(Got::Records),
             Act::Truncate | Act::Empty => wal.truncate_before(Lsn::new(head)).map(|_| Got::Nothing),
             Act::Close => wal.close().map(|()| Got::Nothing),
-            Act::Kill | Act::Power => Ok(Got::Nothing),
+            Act::Undo | Act::Cut | Act::Kill | Act::Power => Ok(Got::Nothing),
         }
     }
 }

@@ -35,14 +35,21 @@ impl Run<'_> {
         match (result, effect) {
             // Zero-filling ahead may fail for lack of space, and nobody need know.
             (Ok(got), None | Some(Effect::Nothing)) => Ok(Ended::Well(got)),
+            // It went when this was said to have failed, and is not there any more.
+            (Ok(got), Some(Effect::Poison))
+                if struck == [SimCall::Remove] && fault == Fault::Late =>
+            {
+                Ok(Ended::Well(got))
+            }
             (Ok(_), Some(effect)) => bad(format!("succeeds, not {effect:?}")),
             (Err(error), Some(Effect::Read))
-                if matches!(act, Act::Read | Act::Truncate) && fault.is_reported_as(&error) =>
+                if (matches!(act, Act::Read | Act::Truncate) || act.cuts())
+                    && fault.is_reported_as(&error) =>
             {
                 self.tally.reads += 1;
                 Ok(Ended::Unread)
             }
-            // The head has moved; what could not be removed is a matter of space.
+            // The log is truncated; what could not be removed is a matter of space.
             (Err(error), Some(Effect::Poison))
                 if struck == [SimCall::Remove] && fault.is_reported_as(&error) =>
             {
@@ -55,6 +62,10 @@ impl Run<'_> {
                 Ok(Ended::Refused)
             }
             (Err(WalError::Poisoned { .. }), Some(Effect::Poison)) => Ok(Ended::Poisoned),
+            // From where it counts on, a cut finishes or poisons, for want of space as well.
+            (Err(WalError::Poisoned { .. }), Some(Effect::Nothing)) if act.cuts() => {
+                Ok(Ended::Poisoned)
+            }
             (Err(error), _) => bad(format!("ends as {error:?}, not {effect:?}")),
         }
     }
@@ -109,6 +120,7 @@ impl Run<'_> {
                 ("sync", wal.sync().err()),
                 ("rotate", wal.rotate().err()),
                 ("truncate_before", wal.truncate_before(Lsn::new(last)).err()),
+                ("truncate_from", wal.truncate_from(wal.head_lsn()).err()),
                 ("wait_durable", wal.wait_durable(Lsn::new(last)).err()),
             ];
             for (call, result) in results {
