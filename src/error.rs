@@ -276,20 +276,10 @@ impl fmt::Display for WalError {
             Self::Locked { path } => {
                 write!(f, "{} is locked by another handle", path.display())
             }
-            Self::NotARecord { lsn } => write!(f, "no record starts at LSN {lsn}"),
-            Self::InsideBatch { lsn } => {
-                write!(f, "LSN {lsn} is inside a batch; cut before or behind it")
-            }
-            Self::BelowSnapshot { lsn, snapshot } => write!(
-                f,
-                "LSN {lsn} is below the snapshot at {snapshot}, which stands for all before it"
-            ),
-            Self::Truncated { lsn, head } if lsn < head => {
-                write!(f, "LSN {lsn} was truncated; the log begins at {head}")
-            }
-            Self::Truncated { lsn, .. } => {
-                write!(f, "the log was cut at LSN {lsn}; what was behind it is gone")
-            }
+            Self::NotARecord { .. }
+            | Self::InsideBatch { .. }
+            | Self::BelowSnapshot { .. }
+            | Self::Truncated { .. } => self.fmt_place(f),
             Self::Closed => f.write_str("log is closed"),
             Self::StorageFull { path } => write!(
                 f,
@@ -309,6 +299,29 @@ impl fmt::Display for WalError {
             Self::Reentrant => f.write_str("the store called back into the log it serves"),
             Self::Forked => f.write_str("this handle belongs to the parent process of a fork"),
             Self::InvalidOption { name, why } => write!(f, "option {name} {why}"),
+        }
+    }
+}
+
+impl WalError {
+    /// The errors that say what is wrong with an LSN.
+    fn fmt_place(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotARecord { lsn } => write!(f, "no record starts at LSN {lsn}"),
+            Self::InsideBatch { lsn } => {
+                write!(f, "LSN {lsn} is inside a batch; cut before or behind it")
+            }
+            Self::BelowSnapshot { lsn, snapshot } => write!(
+                f,
+                "LSN {lsn} is below the snapshot at {snapshot}, which stands for all before it"
+            ),
+            Self::Truncated { lsn, head } if lsn < head => {
+                write!(f, "LSN {lsn} was truncated; the log begins at {head}")
+            }
+            Self::Truncated { lsn, .. } => {
+                write!(f, "the log was cut at LSN {lsn}; what was behind it is gone")
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -22,7 +22,9 @@ mod layout;
 use std::collections::BTreeSet;
 use std::fs;
 
-use cohort_wal::{Lsn, MemStore, WalError, WalOptions, WalStore};
+#[cfg(feature = "sim")]
+use cohort_wal::WalStore;
+use cohort_wal::{Lsn, MemStore, WalError, WalOptions};
 
 use canon::{logs, options};
 use common::{Dice, directory};

@@ -81,7 +81,8 @@ impl State {
     }
 
     /// Passes leadership to the waiter that asked for nothing else, or to the one that is awake,
-    /// or else to the one that came first, or releases it. `released` committers are about to come back, as far as anyone knows.
+    /// or else to the one that came first, or releases it. `released` committers are about to
+    /// come back, as far as anyone knows.
     pub(super) fn hand_over(&mut self, released: usize) -> Option<Arc<Waiter>> {
         self.expected = released + self.commits();
         if self.waiters.is_empty() {

@@ -106,15 +106,16 @@ impl<C: Cohort> Turn<'_, C> {
         let tracker = self.tracker;
         let mut state = tracker.state.lock();
         let era = tracker.era() + 2;
-        // ORDERING: Relaxed; pairs with `era`. The tail is reopened behind it, with Release: whoever
-        // sees where the log goes on cannot miss that the era is odd.
+        // ORDERING: Relaxed; pairs with `era`. The tail is reopened behind it, with Release, and
+        // whoever sees that would otherwise take where the log goes on for a place of before.
         tracker.era.store(era - 1, Ordering::Relaxed);
-        // ORDERING: Release; pairs with `durable`. An appender that sees the reopened tail sees
-        // this as well.
+        // ORDERING: Release; pairs with `durable`. Without it a commit behind the cut takes what
+        // was durable before for its own.
         tracker.durable.store(at, Ordering::Release);
         change();
         state.cuts.push(era, at);
-        // ORDERING: Release; pairs with `era`.
+        // ORDERING: Release; pairs with `era`. Without it a place in the new era may be read where
+        // the log was before.
         tracker.era.store(era, Ordering::Release);
         let beyond = |entry: &mut Entry| entry.waiting != Waiting::Turn && entry.target > at;
         let told: Vec<_> = state.waiters.extract_if(.., beyond).collect();

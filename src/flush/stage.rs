@@ -22,7 +22,7 @@ const PAD_BYTES: u64 = 1 << 30;
 
 impl<B: Backing> Engine<B> {
     /// Hands everything below `target` to the operating system, and whatever else is published.
-    /// Fails with [`WalError::Truncated`](crate::WalError::Truncated) once the log was cut below it.
+    /// Fails with [`Truncated`](crate::WalError::Truncated) once the log was cut below it.
     pub(crate) fn flush_to(&self, target: Place) -> Result<()> {
         let is_written = || self.ring.written() >= target.lsn && self.tracker.era() == target.era;
         if is_written() {

@@ -206,3 +206,19 @@ fn many_threads_with_few_slots_keep_every_record_once_and_in_order() {
     }
     assert_eq!(next, [2000; 8]);
 }
+
+#[test]
+fn a_cut_moves_every_watermark_back_and_the_log_goes_on_there() {
+    let model = Model::new(64 << 10, 16, 1 << 20, 1 << 20);
+    let (_, kept) = model.append_and_commit(b"kept").unwrap();
+    model.append_and_commit(b"durable").unwrap();
+    model.append(b"buffered").unwrap();
+    let place = model.end();
+    model.cut(kept).unwrap();
+    assert_eq!((model.end(), model.written(), model.durable()), (kept, kept, kept));
+    assert!(matches!(model.cut(place), Err(WalError::NotARecord { .. })));
+    let (start, end) = model.append_and_commit(b"next").unwrap();
+    assert_eq!((start, model.durable()), (kept, end));
+    let bodies: Vec<_> = model.frames().into_iter().filter_map(|(_, body)| body).collect();
+    assert_eq!(bodies, [b"kept", b"next"]);
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 
-use cohort_wal::{Lsn, MemStore, Wal, WalError, WalOptions, WalStore};
+use cohort_wal::{Lsn, MemStore, Wal, WalError, WalOptions};
 
 use super::common::{deadline, deadline_of, join_all, read_all};
 use super::faulty::{EIO, ENOSPC, FaultyStore, Op};
@@ -316,4 +316,64 @@ fn a_reader_elsewhere_is_told_that_the_log_was_cut() {
     assert!(end.as_ref().is_none_or(is_cut), "{end:?}");
     let fresh = WalOptions::new().open_read_only(dir.path()).unwrap();
     assert_eq!(fresh.iter().unwrap().count(), 22);
+}
+
+/// Both slots of CONTROL, whole and in the order of the file.
+fn slots(memory: &MemStore) -> [Vec<u8>; 2] {
+    let bytes = memory.snapshot().files()["CONTROL"].clone();
+    // Magic, version and generation differ or mean nothing here.
+    [bytes[20..96].to_vec(), bytes[4116..4192].to_vec()]
+}
+
+#[test]
+fn a_cut_tells_both_slots() {
+    let memory = MemStore::new();
+    let wal = options().open_store(memory.clone()).unwrap();
+    let lsns = fill(&wal, 30);
+    wal.sync().unwrap();
+    let before = slots(&memory);
+    wal.truncate_after(lsns[9]).unwrap();
+    let after = slots(&memory);
+    assert_eq!(after[0], after[1], "no loss of one slot brings the old claim back");
+    assert!(before.iter().all(|slot| *slot != after[0]));
+}
+
+#[test]
+fn a_cut_begins_an_epoch() {
+    let memory = MemStore::new();
+    let wal = options().open_store(memory.clone()).unwrap();
+    let lsns = fill(&wal, 10);
+    let header = || {
+        let snapshot = memory.snapshot();
+        let newest = snapshot.files().iter().rfind(|(name, _)| name.ends_with(".wal")).unwrap();
+        let field = |at: usize| newest.1[at..at + 8].to_vec();
+        (field(48), newest.1[56..72].to_vec(), field(72))
+    };
+    let (epoch, salt, _) = header();
+    wal.truncate_after(lsns[4]).unwrap();
+    let (next, other, base) = header();
+    let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap());
+    assert_eq!(number(&next), number(&epoch) + 1);
+    assert_ne!(salt, other, "what was written before is no frame in it");
+    assert_eq!(number(&base), lsns[5].get());
+}
+
+#[test]
+fn a_debt_behind_the_cut_is_dropped() {
+    deadline(|| {
+        let memory = MemStore::new();
+        let (store, script) = FaultyStore::over(memory.clone());
+        let wal = options().open_store(store).unwrap();
+        let base = wal.append_and_sync(b"base").unwrap();
+        // Past the ring: its place is used up when it cannot be written.
+        script.fail_once(Op::Write, 0, ENOSPC);
+        assert!(matches!(wal.append(&[1; 5000]), Err(WalError::StorageFull { .. })));
+        assert!(wal.end_lsn().get() > base.get() + 5000);
+        script.heal();
+        wal.truncate_after(base).unwrap();
+        let next = wal.append_and_sync(b"next").unwrap();
+        assert_eq!(next.get(), base.get() + 24);
+        drop(wal);
+        assert_eq!(read_all(&reopened(&memory)), [b"base", b"next"]);
+    });
 }

@@ -8,7 +8,7 @@ use simulation::enumerate::{Address, Tally, visit};
 use simulation::workload::{Workload, options};
 
 /// Longer than what is visited in full, and each for a reason of its own.
-const TELLING: [(&str, &str); 10] = [
+const TELLING: [(&str, &str); 14] = [
     ("sry", "bytes in two segments, of which the older one is not synced yet"),
     ("srsy", "bytes in two segments, none of them synced"),
     ("sysry", "a segment of which only the first part is synced when it is left"),
@@ -19,6 +19,10 @@ const TELLING: [(&str, &str); 10] = [
     ("bfpsmf", "the same, with a batch that might come back in part"),
     ("mfmf", "a frame that was appended when something was written and nothing synced"),
     ("sykcp", "recoveries of recoveries"),
+    ("smsx", "a cut where nothing is durable yet"),
+    ("smyusmy", "records of the same sizes where others were cut off"),
+    ("srsrmyxs", "segments that a cut leaves for dead"),
+    ("sbtuexs", "the log truncated from both sides"),
 ];
 
 /// Of so many kinds of disk each workload meets one, in turn: an unoptimized build is slow, and
