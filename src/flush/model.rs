@@ -298,7 +298,7 @@ impl Model {
     }
 
     pub fn commit(&self, end: u64) -> Result<()> {
-        self.engine.commit(self.engine.place().at(end))
+        self.engine.commit(Place { lsn: end, era: self.engine.tracker.era() })
     }
 
     pub fn sync(&self) -> Result<()> {

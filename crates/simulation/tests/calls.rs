@@ -25,7 +25,7 @@ fn an_address_names_its_run() {
         let address: Address = text.parse().unwrap();
         assert_eq!(address.to_string(), text);
     }
-    assert!("sx/ext4/7/errno5/once/keep/12".parse::<Address>().is_err());
+    assert!("sz/ext4/7/errno5/once/keep/12".parse::<Address>().is_err());
     let acts = Acts::random(3);
     assert_eq!(acts, Acts::random(3));
     assert!((10..=40).contains(&acts.0.len()));
