@@ -39,6 +39,8 @@ struct Slots<F> {
     /// Generation of the newest synced claim, and which slot holds it.
     generation: u64,
     newest: usize,
+    /// The other slot was to say the same and does not: a loss of the newest brings it back.
+    half: bool,
 }
 
 impl<S: WalStore> fmt::Debug for Control<S> {
@@ -50,7 +52,8 @@ impl<S: WalStore> fmt::Debug for Control<S> {
 impl<S: WalStore> Control<S> {
     /// Takes over a locked CONTROL file whose newest valid slot is `slot`, at index `newest`.
     pub(crate) fn adopt(file: S::File, path: PathBuf, newest: usize, slot: Slot) -> Self {
-        let slots = Slots { file: Some(file), generation: slot.generation, newest };
+        let generation = slot.generation;
+        let slots = Slots { file: Some(file), generation, newest, half: false };
         let head = AtomicU64::new(slot.claim.head);
         Self { path, slots: Mutex::new(slots), claim: Mutex::new(slot.claim), head }
     }
@@ -80,8 +83,19 @@ impl<S: WalStore> Control<S> {
         let mut slots = self.slots.lock();
         let claim = self.changed(change);
         self.write_older(&mut slots, claim)?;
+        slots.half = true;
         // DURABILITY: the new claim is durable; the other slot still holds the old one, which
         // counts only if the new slot is lost.
+        self.write_older(&mut slots, claim)
+    }
+
+    /// Ends what a [`witness_both`](Self::witness_both) that failed has begun.
+    pub(crate) fn complete(&self) -> Result<()> {
+        let mut slots = self.slots.lock();
+        if !slots.half {
+            return Ok(());
+        }
+        let claim = self.claim();
         self.write_older(&mut slots, claim)
     }
 
@@ -142,6 +156,7 @@ impl<S: WalStore> Control<S> {
         self.write_and_sync(slots, offset, &block)?;
         slots.generation = generation;
         slots.newest = older;
+        slots.half = false;
         *self.claim.lock() = claim;
         // ORDERING: Relaxed; pairs with nothing, because who reads it asks for the value alone.
         self.head.store(claim.head, Ordering::Relaxed);

@@ -95,6 +95,7 @@ mod recovery;
 mod ring;
 mod scan;
 mod segments;
+mod snapshot;
 mod stats;
 mod store;
 mod sync;
@@ -114,6 +115,7 @@ pub use reader::{Record, RecordRef, Salvage, SegmentInfo, WalIter, WalReader};
 pub use recovery::{
     RecoveryReport, Repair, RepairCopy, RepairEffect, RepairReport, repair, repair_store,
 };
+pub use snapshot::{Snapshot, Snapshots};
 pub use stats::{Histogram, WalStats};
 pub use store::{FileHandle, FileStore, MemFile, MemSnapshot, MemStore, StoreFile, WalStore};
 pub use wal::Wal;

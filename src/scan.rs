@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Result, WalError};
 use crate::format::frame::{self, HEADER, HEADER_BYTES, Header, Kind, Seed};
 use crate::format::segment::FIRST_FRAME;
-use crate::store::StoreFile;
+use crate::store::{self, StoreFile};
 
 pub(crate) use skip::Skipped;
 
@@ -228,15 +228,7 @@ pub(crate) fn read_full<F: StoreFile>(
     offset: u64,
     target: &mut [u8],
 ) -> Result<usize> {
-    let mut done = 0_usize;
-    while let Some(rest) = target.get_mut(done..).filter(|rest| !rest.is_empty()) {
-        let at = offset.saturating_add(to_u64(done));
-        match file.read_at(at, rest).map_err(|e| WalError::io("read", path, e))? {
-            0 => break,
-            read => done = done.saturating_add(read),
-        }
-    }
-    Ok(done)
+    store::read_full(file, offset, target).map_err(|e| WalError::io("read", path, e))
 }
 
 /// Checks a body in the file piece by piece, through a buffer of any size.

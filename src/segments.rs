@@ -19,12 +19,17 @@ pub(crate) fn construct<S: WalStore>(
     bytes: u64,
 ) -> Result<S::File> {
     let path = store.locate(&name::segment(header.seq));
-    let file = store.create(bytes).map_err(|e| match is_out_of_files(&e) {
-        true => WalError::TooManyFiles { path: path.clone() },
-        false => WalError::io_or_full("create", &path, e),
-    })?;
+    let file = store.create(bytes).map_err(|e| create_failed(&path, e))?;
     file.write_at(0, &header.encode_area()).map_err(|e| WalError::io_or_full("write", &path, e))?;
     Ok(file)
+}
+
+/// Why a file could not be made.
+pub(crate) fn create_failed(path: &Path, error: io::Error) -> WalError {
+    match is_out_of_files(&error) {
+        true => WalError::TooManyFiles { path: path.to_path_buf() },
+        false => WalError::io_or_full("create", path, error),
+    }
 }
 
 /// True when a file cannot be made because too many are open.

@@ -15,7 +15,7 @@ const MAX_ACTS: usize = 12;
 /// States of a moment that are recovered.
 const MAX_STATES: u64 = 3;
 
-const ACTS: [Act; 17] = [
+const ACTS: [Act; 18] = [
     Act::Small,
     Act::Medium,
     Act::Large,
@@ -27,6 +27,7 @@ const ACTS: [Act; 17] = [
     Act::Rotate,
     Act::Truncate,
     Act::Empty,
+    Act::Checkpoint,
     Act::Undo,
     Act::Cut,
     Act::Read,

@@ -53,23 +53,30 @@ impl<B: Backing> Engine<B> {
         let turn = self.tracker.turn(self)?;
         let mut stage = self.stage.lock();
         self.refuse_stage(&stage)?;
-        if cut.at < frozen {
-            let seed =
-                self.in_stage("truncate", || self.backing.cut(&mut stage.backing, cut.at))?;
-            // What a large unit has left unwritten lies behind the cut.
-            stage.debt = None;
-            pause.go_on_at(cut.at);
-            turn.cut(cut.at, || {
-                // ORDERING: Relaxed; pairs with `seed`, by way of the tail, which is reopened
-                // behind it with Release. Otherwise a frame is sealed for the wrong epoch.
-                self.seed.store(seed.0, Ordering::Relaxed);
-                self.ring.cut(cut.at);
-                self.stats.last_large.set(0);
-                self.stats.last_kept.set(cut.last_record.map_or(0, |lsn| lsn + 1));
-                pause.end(&mut stage);
-            });
+        if cut.at == frozen {
+            return Ok(());
         }
-        Ok(())
+        let (seed, closed) =
+            self.in_stage("truncate", || self.backing.cut(&mut stage.backing, cut.at))?;
+        // What a large unit has left unwritten lies behind the cut.
+        stage.debt = None;
+        pause.go_on_at(cut.at);
+        turn.cut(cut.at, || {
+            // ORDERING: Relaxed; pairs with `seed`, by way of the tail, which is reopened behind it
+            // with Release. Otherwise a frame is sealed for the wrong epoch.
+            self.seed.store(seed.0, Ordering::Relaxed);
+            self.ring.cut(cut.at);
+            self.stats.last_large.set(0);
+            self.stats.last_kept.set(cut.last_record.map_or(0, |lsn| lsn + 1));
+            pause.end(&mut stage);
+        });
+        drop(stage);
+        drop(turn);
+        // Closing a file is the store's code.
+        self.in_stage("truncate", || {
+            drop(closed);
+            Ok(())
+        })
     }
 
     /// Waits until every reservation below `frozen` is complete.

@@ -59,6 +59,8 @@ pub(crate) trait Backing: Send + Sync + 'static {
     type Stage: Send;
     /// What one sync covers.
     type Snapshot;
+    /// A finished snapshot file without a name.
+    type Image;
 
     /// Fails where no I/O may be done at all.
     fn check(&self) -> Result<()>;
@@ -89,16 +91,23 @@ pub(crate) trait Backing: Send + Sync + 'static {
     fn head(&self) -> u64;
     /// Whether something below `head` takes up space that could come back.
     fn has_dead(&self, head: u64) -> bool;
-    /// Keeps nothing below `head`: first for good, then in space. All below `durable` is durable,
-    /// which is not below the head.
+    /// The LSN of the snapshot that counts.
+    fn snapshot_lsn(&self) -> Option<u64>;
+    /// Makes way for a snapshot at `lsn`, which does not count: what a crash left there goes.
+    fn make_way(&self, lsn: u64) -> Result<()>;
+    /// Ends what a change of the head that failed for want of space has begun.
+    fn complete(&self) -> Result<()>;
+    /// Keeps nothing below `head`, for which `image` stands if there is one: first for good, then
+    /// in space. All below `durable` is durable, which is not below the head.
     /// What fails in between concerns nobody; what fails inside only makes space come back later.
-    fn move_head(&self, head: u64, durable: u64) -> Result<Result<()>>;
+    fn move_head(&self, head: u64, durable: u64, image: Option<&Self::Image>)
+    -> Result<Result<()>>;
     /// Fails when the log may not be cut at `at`.
     fn allows_cut(&self, at: u64) -> Result<()>;
     /// Ends the log at `at`, at or above the head, where everything below is durable, for good:
-    /// begins a segment of a new epoch there. Returns what frames are sealed with in it. What an
-    /// error that loses nothing leaves is the log as it was.
-    fn cut(&self, stage: &mut Self::Stage, at: u64) -> Result<Seed>;
+    /// begins a segment of a new epoch there. Returns what frames are sealed with in it, and the
+    /// files that are to be closed. What an error that loses nothing leaves is the log as it was.
+    fn cut(&self, stage: &mut Self::Stage, at: u64) -> Result<(Seed, Self::Snapshot)>;
     /// Removes what was cut off or lies below the head and is there still. A failure only makes
     /// space come back later.
     fn remove_dead(&self) -> Result<()>;

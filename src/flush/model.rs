@@ -68,6 +68,7 @@ impl Backing for Shared {
     type Stage = usize;
     /// Indexes of the files to sync.
     type Snapshot = std::ops::RangeInclusive<usize>;
+    type Image = ();
 
     fn check(&self) -> Result<()> {
         Ok(())
@@ -158,7 +159,19 @@ impl Backing for Shared {
         false
     }
 
-    fn move_head(&self, _head: u64, _durable: u64) -> Result<Result<()>> {
+    fn snapshot_lsn(&self) -> Option<u64> {
+        None
+    }
+
+    fn complete(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn make_way(&self, _lsn: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn move_head(&self, _head: u64, _durable: u64, _image: Option<&()>) -> Result<Result<()>> {
         Ok(Ok(()))
     }
 
@@ -166,7 +179,7 @@ impl Backing for Shared {
         Ok(())
     }
 
-    fn cut(&self, stage: &mut usize, at: u64) -> Result<Seed> {
+    fn cut(&self, stage: &mut usize, at: u64) -> Result<(Seed, Self::Snapshot)> {
         let mut disk = self.disk.lock();
         assert!(!disk.closed, "no I/O after close");
         assert!(!disk.syncing, "a cut beside a sync");
@@ -186,7 +199,7 @@ impl Backing for Shared {
         }
         disk.files.push(File { base: at, epoch, ..File::default() });
         *stage += 1;
-        Ok(seed(epoch))
+        Ok((seed(epoch), *stage..=*stage))
     }
 
     fn remove_dead(&self) -> Result<()> {

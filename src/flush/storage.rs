@@ -1,5 +1,7 @@
 //! The [`Backing`] of a real log: segments and CONTROL in a store.
 
+mod truncate;
+
 use std::path::PathBuf;
 
 use super::{Backing, Intent};
@@ -10,7 +12,8 @@ use crate::format::name;
 use crate::format::segment::{FIRST_FRAME, SegmentHeader};
 use crate::lsn::Lsn;
 use crate::options::{Preallocate, WalOptions};
-use crate::segments::{LiveSegment, OpenSegment, construct, publish, random};
+use crate::segments::{LiveSegment, OpenSegment, construct, publish};
+use crate::snapshot;
 use crate::store::{StoreFile, WalStore};
 use crate::sync::{Arc, AtomicU32, Counter, Mutex, Ordering};
 
@@ -157,23 +160,6 @@ impl<S: WalStore> Storage<S> {
         OpenSegment { header, file: Arc::new(file), path }
     }
 
-    /// Takes the segments that end at or below `head` out of the live chain and removes them.
-    /// What cannot be removed is left for the next time, or the next open.
-    fn remove_below(&self, head: u64) -> Result<()> {
-        let mut dead = self.dead.lock();
-        {
-            let mut live = self.live.lock();
-            let ended = |pair: &&[Arc<LiveSegment<S::File>>]| pair[1].header.base <= head;
-            let count = live.windows(2).take_while(ended).count();
-            dead.extend(live.drain(..count));
-        }
-        while let Some(oldest) = dead.first() {
-            oldest.remove(&*self.store)?;
-            discard(dead.remove(0));
-        }
-        Ok(())
-    }
-
     /// Syncs of segments so far.
     pub(crate) fn syncs(&self) -> u64 {
         self.syncs.get()
@@ -212,6 +198,7 @@ impl<S: WalStore> Storage<S> {
 impl<S: WalStore> Backing for Storage<S> {
     type Stage = Writer<S::File>;
     type Snapshot = Covered<S::File>;
+    type Image = S::File;
 
     fn check(&self) -> Result<()> {
         if std::process::id() == self.process { Ok(()) } else { Err(WalError::Forked) }
@@ -308,21 +295,20 @@ impl<S: WalStore> Backing for Storage<S> {
         dead || !self.dead.lock().is_empty()
     }
 
-    fn move_head(&self, head: u64, durable: u64) -> Result<Result<()>> {
-        // The newest segment may be one that no sync has covered yet. It has its name, durably,
-        // so CONTROL may name it; and must, before those that it named are removed.
-        let newest_seq = self.newest_seq();
-        self.control.witness_both(|claim| {
-            claim.head = head;
-            claim.durable = durable;
-            claim.newest_seq = newest_seq;
-            if claim.snapshot < head {
-                claim.snapshot = u64::MAX;
-            }
-        })?;
-        // DURABILITY: both slots say so, and no loss of one brings the old head back, so from here
-        // on a crash may find any of the dead segments there or not.
-        Ok(self.remove_below(head))
+    fn snapshot_lsn(&self) -> Option<u64> {
+        Some(self.control.claim().snapshot).filter(|lsn| *lsn != u64::MAX)
+    }
+
+    fn complete(&self) -> Result<()> {
+        self.control.complete()
+    }
+
+    fn make_way(&self, lsn: u64) -> Result<()> {
+        snapshot::remove_leftover(&*self.store, lsn)
+    }
+
+    fn move_head(&self, head: u64, durable: u64, image: Option<&S::File>) -> Result<Result<()>> {
+        self.begin_at(head, durable, image)
     }
 
     fn head(&self) -> u64 {
@@ -338,37 +324,8 @@ impl<S: WalStore> Backing for Storage<S> {
         Ok(())
     }
 
-    fn cut(&self, writer: &mut Self::Stage, at: u64) -> Result<Seed> {
-        let previous = writer.active.header;
-        let below = |segment: &&Arc<LiveSegment<S::File>>| segment.header.base < at;
-        let prev_seq = self.live.lock().iter().rfind(below).map_or(0, |s| s.header.seq);
-        let epoch = previous.epoch.checked_add(1).ok_or(WalError::LsnExhausted)?;
-        let salt = random(&*self.store)?;
-        let header = SegmentHeader { epoch, salt, prev_seq, ..self.next_header(&previous, at, at) };
-        // DURABILITY: until it is published the new segment has no name, and a crash leaves the
-        // log as it was, and a leftover.
-        let file = construct(&*self.store, &header, self.segment_bytes)?;
-        // DURABILITY: a crash inside leaves the old log, or the one that is cut: the segment is
-        // the newest, and those with a base at or above its own are dead. CONTROL knows the old
-        // newest one, and its watermark is clipped to the new base.
-        publish(&*self.store, &file, &header)?;
-        // DURABILITY: a crash between the slots leaves one that knows the new segment. There is
-        // no way back from here, for want of space neither.
-        self.control
-            .witness_both(|claim| {
-                claim.newest_seq = header.seq;
-                claim.durable = at;
-            })
-            .map_err(WalError::for_good)?;
-        let active = self.open_segment(header, file);
-        discard(std::mem::replace(&mut writer.active, active));
-        // All that is kept is durable.
-        writer.unsynced.drain(..).for_each(discard);
-        writer.filled = FIRST_FRAME;
-        let (mut dead, mut live) = (self.dead.lock(), self.live.lock());
-        dead.extend(live.extract_if(.., |segment| segment.header.base >= at));
-        live.push(LiveSegment::new(header));
-        Ok(header.seed())
+    fn cut(&self, writer: &mut Self::Stage, at: u64) -> Result<(Seed, Self::Snapshot)> {
+        self.end_at(writer, at)
     }
 
     fn remove_dead(&self) -> Result<()> {

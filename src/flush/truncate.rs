@@ -25,11 +25,65 @@ impl<B: Backing> Engine<B> {
             // A reader is content with what is durable; whoever changes the log is not.
             self.enter()?;
         } else if !self.backing.has_dead(head) {
-            return Ok(head);
+            return self.in_stage("truncate", || self.backing.complete()).map(|()| head);
         }
         let (head, durable) = (lsn.max(head), self.durable());
-        self.in_stage("truncate", || self.backing.move_head(head, durable))??;
+        self.in_stage("truncate", || self.backing.move_head(head, durable, None))??;
         Ok(head)
+    }
+
+    /// Makes everything below `lsn` durable, the end or where `is_record` finds one; `None` where a
+    /// snapshot counts already.
+    pub(crate) fn begin_checkpoint(
+        &self,
+        lsn: u64,
+        is_record: impl FnOnce(Place) -> Result<()>,
+    ) -> Result<Option<Place>> {
+        self.enter()?;
+        self.backing.check()?;
+        let (end, head) = (self.place(), self.backing.head());
+        if self.backing.snapshot_lsn() == Some(lsn) {
+            return self.in_stage("checkpoint", || self.backing.complete()).map(|()| None);
+        }
+        if lsn < head {
+            return Err(WalError::Truncated { lsn: Lsn::new(lsn), head: Lsn::new(head) });
+        }
+        if lsn > end.lsn {
+            return Err(WalError::NotARecord { lsn: Lsn::new(lsn) });
+        }
+        let place = end.at(lsn);
+        if lsn < end.lsn && lsn != head {
+            is_record(place)?;
+        }
+        self.commit(place)?;
+        Ok(Some(place))
+    }
+
+    /// Makes `image` the snapshot of all below `place`, and moves the head there. Nothing happens
+    /// where a snapshot counts already.
+    pub(crate) fn adopt(&self, place: Place, image: &B::Image) -> Result<()> {
+        self.enter()?;
+        self.backing.check()?;
+        let closed = self.admin.lock();
+        if *closed {
+            return Err(WalError::Closed);
+        }
+        // What was durable and had its place when the image was begun may be truncated by now.
+        self.tracker.check_place(place, self)?;
+        let (lsn, head) = (place.lsn, self.backing.head());
+        if self.backing.snapshot_lsn() == Some(lsn) {
+            return self.in_stage("checkpoint", || self.backing.complete());
+        }
+        if lsn < head {
+            return Err(WalError::Truncated { lsn: Lsn::new(lsn), head: Lsn::new(head) });
+        }
+        if lsn == self.end() {
+            self.rotate()?;
+        }
+        self.enter()?;
+        self.in_stage("checkpoint", || Ok(self.backing.make_way(lsn)))??;
+        let durable = self.durable();
+        self.in_stage("checkpoint", || self.backing.move_head(lsn, durable, Some(image)))?
     }
 
     /// Makes ready for a head at `lsn`.

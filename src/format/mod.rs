@@ -12,6 +12,7 @@ mod dump_tests;
 pub(crate) mod frame;
 pub(crate) mod name;
 pub(crate) mod segment;
+pub(crate) mod snapshot;
 
 /// Major version of the format. A reader refuses any other.
 pub(crate) const MAJOR: u16 = 1;

@@ -9,8 +9,9 @@ use crate::format::name;
 use crate::format::segment::SegmentHeader;
 use crate::lsn::{Lsn, Place};
 use crate::options::WalOptions;
-use crate::recovery::{Look, current_head, survey_read_only};
+use crate::recovery::{Look, current_head, current_snapshot, survey_read_only};
 use crate::segments::LiveSegment;
+use crate::snapshot::Snapshots;
 use crate::store::{FileStore, StoreFile, WalStore};
 use crate::sync::Arc;
 
@@ -220,6 +221,14 @@ impl WalReader {
     fn read(&self, from: u64) -> Result<WalIter<FileStore>> {
         let Look { live, head, end, .. } = &self.look;
         iterate(&self.store, live, *head, from, *end)
+    }
+
+    /// The snapshots of the log as it is now.
+    #[must_use]
+    pub fn snapshots(&self) -> Snapshots<FileStore> {
+        let store = Arc::clone(&self.store);
+        let ask = move || current_snapshot(&*store);
+        Snapshots::new(Arc::clone(&self.store), Arc::new(ask))
     }
 
     /// Oldest LSN kept.

@@ -8,7 +8,9 @@ use super::extent::{self, Search};
 use super::plan::{self, Survey};
 use super::survey::{self, Listing};
 use crate::error::{Result, WalError};
+use crate::format::control::Claim;
 use crate::format::segment::SegmentHeader;
+use crate::snapshot::Counting;
 use crate::store::WalStore;
 use crate::sync::Poll;
 
@@ -66,6 +68,15 @@ pub(super) fn patiently<T>(
 
 /// The oldest LSN that the log in `store` keeps now.
 pub(crate) fn current_head<S: WalStore>(store: &S) -> Result<u64> {
+    current_claim(store).map(|claim| claim.head)
+}
+
+/// The snapshot of the log in `store` that counts now.
+pub(crate) fn current_snapshot<S: WalStore>(store: &S) -> Result<Counting> {
+    current_claim(store).map(|claim| Counting { log_id: claim.log_id, lsn: claim.snapshot })
+}
+
+fn current_claim<S: WalStore>(store: &S) -> Result<Claim> {
     let poll = Poll::default();
     let mut attempt = 1;
     loop {
@@ -75,7 +86,7 @@ pub(crate) fn current_head<S: WalStore>(store: &S) -> Result<u64> {
                 attempt = attempt.saturating_add(1);
                 poll.wait();
             }
-            view => return view.map(|view| view.slot.claim.head),
+            view => return view.map(|view| view.slot.claim),
         }
     }
 }

@@ -12,12 +12,12 @@ use crate::error::{Result, WalError};
 use crate::format::control::{CONTROL_BYTES, Claim, Slot, decode_slots};
 use crate::format::name::{self, Name};
 use crate::format::segment::{HeaderArea, SEGMENT_HEADER_BYTES, SegmentHeader, decode_area};
+use crate::format::snapshot;
 use crate::format::{BlockError, array};
 use crate::lsn::{ALIGNMENT, LSN_LIMIT, Lsn};
 use crate::scan::read_full;
+use crate::snapshot::Snapshot;
 use crate::store::WalStore;
-
-const SNAPSHOT_MAGIC: [u8; 8] = *b"COHRTSNP";
 
 /// The names in a store, by what they say they are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -99,14 +99,14 @@ pub(super) fn refuse_without_control<S: WalStore>(store: &S, listing: &Listing) 
 fn is_ours(bytes: &[u8]) -> bool {
     let foreign = HeaderArea::Unusable(BlockError::Foreign);
     let control = decode_slots(bytes).iter().any(|slot| *slot != Err(BlockError::Foreign));
-    control || array::<8>(bytes, 0) == SNAPSHOT_MAGIC || decode_area(bytes) != foreign
+    control || array::<8>(bytes, 0) == snapshot::MAGIC || decode_area(bytes) != foreign
 }
 
 /// A leftover snapshot, if it is one of this crate's.
 pub(super) fn own_snapshot<S: WalStore>(store: &S, lsn: u64) -> Result<Option<String>> {
     let name = name::snapshot(lsn);
-    let start = read_start(store, &name, SNAPSHOT_MAGIC.len())?;
-    Ok(start.is_some_and(|bytes| bytes == SNAPSHOT_MAGIC).then_some(name))
+    let start = read_start(store, &name, snapshot::MAGIC.len())?;
+    Ok(start.is_some_and(|bytes| bytes == snapshot::MAGIC).then_some(name))
 }
 
 /// What CONTROL says.
@@ -263,7 +263,7 @@ fn one_header(
     }
 }
 
-/// The snapshot that counts must be there and not above the end.
+/// The snapshot that counts must be there, begin and end as one, and not be above the end.
 pub(super) fn check_snapshot<S: WalStore>(
     store: &S,
     listing: &Listing,
@@ -278,6 +278,7 @@ pub(super) fn check_snapshot<S: WalStore>(
     if !listing.snapshots.contains(&lsn) {
         return Err(damaged(path, lsn, "the snapshot that CONTROL names is missing"));
     }
+    Snapshot::open(store, claim.log_id, lsn)?;
     if lsn > end {
         return Err(damaged(path, lsn, "the snapshot is above the end of the log"));
     }

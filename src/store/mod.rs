@@ -201,3 +201,19 @@ impl<F: StoreFile> StoreFile for Arc<F> {
         (**self).set_len(len)
     }
 }
+
+/// Fills `target` from `offset`, or as much of it as the file has.
+pub(crate) fn read_full<F: StoreFile>(
+    file: &F,
+    offset: u64,
+    target: &mut [u8],
+) -> io::Result<usize> {
+    let mut done = 0;
+    while let Some(rest) = target.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(offset.saturating_add(done as u64), rest)? {
+            0 => break,
+            read => done = done.saturating_add(read),
+        }
+    }
+    Ok(done)
+}

@@ -4,6 +4,7 @@
 //! no protocol of its own.
 
 mod append;
+mod checkpoint;
 mod commit;
 mod open;
 mod read;

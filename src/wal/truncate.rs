@@ -39,13 +39,7 @@ impl<S: WalStore> Wal<S> {
     /// # }
     /// ```
     pub fn truncate_before(&self, lsn: Lsn) -> Result<Lsn> {
-        let is_record = |place: Place| {
-            self.engine.flush_to(place.at(place.lsn + 1))?;
-            // A flush ends with a unit.
-            let end = place.at(self.engine.ring().written());
-            self.cursor(Some(place.lsn), end).map(drop)
-        };
-        self.engine.truncate_before(lsn.get(), is_record).map(Lsn::new)
+        self.engine.truncate_before(lsn.get(), |place| self.is_record(place)).map(Lsn::new)
     }
 
     /// Cuts off everything behind the record at `lsn`, which is kept; the last record of a batch

@@ -56,3 +56,29 @@ fn the_tables_of_mutants_are_the_mutants() {
     }
     report(all, "`cargo run -p mutants -- --table` prints what the table has to say.");
 }
+
+/// A mutant that no longer fits its file, and so is no check any more.
+fn misfits(mutant: &File, text: impl Fn(&str) -> Option<String>) -> Option<Finding> {
+    let mut parts = mutant.text.split("----\n");
+    let (head, old) = (parts.next()?, parts.next()?);
+    let file = head.lines().find_map(|line| line.strip_prefix("file:"))?.trim();
+    let count = text(file).map_or(0, |text| text.matches(old).count());
+    let what = || format!("its old text occurs {count} times in {file}");
+    (count != 1).then(|| Finding::new(mutant, 1, what()))
+}
+
+#[test]
+fn every_mutant_can_be_applied() {
+    let mutant = File::new("m/a.mutant", "file: src/a.rs\n----\nx\n----\ny\n----\n");
+    let told = |text: &str| misfits(&mutant, |_| Some(text.to_owned())).is_some();
+    assert!(!told("a\nx\nb\n") && told("a\n") && told("x\nx\n"));
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = TABLES.map(|(folder, _)| folder);
+    let mutants = files(&folders, &[".mutant"]);
+    let text = |file: &str| std::fs::read_to_string(root.join(file)).ok();
+    let all = mutants.iter().filter_map(|mutant| misfits(mutant, text)).collect();
+    report(
+        all,
+        "A mutant that cannot be applied checks nothing. Make it fit what the code is now.",
+    );
+}

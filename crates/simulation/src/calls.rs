@@ -46,6 +46,8 @@ pub enum Act {
     Truncate,
     /// `e`: truncate at the end.
     Empty,
+    /// `n`: a snapshot of all before the last record.
+    Checkpoint,
     /// `u`: cut off the last unit.
     Undo,
     /// `x`: cut off everything behind the first unit.
@@ -59,7 +61,7 @@ pub enum Act {
 }
 
 /// Each operation, its letter, and how often it is drawn.
-const ACTS: [(Act, char, usize); 17] = [
+const ACTS: [(Act, char, usize); 18] = [
     (Act::Small, 's', 4),
     (Act::Medium, 'm', 3),
     (Act::Large, 'l', 2),
@@ -72,6 +74,7 @@ const ACTS: [(Act, char, usize); 17] = [
     (Act::Read, 'i', 2),
     (Act::Truncate, 't', 2),
     (Act::Empty, 'e', 1),
+    (Act::Checkpoint, 'n', 2),
     (Act::Undo, 'u', 2),
     (Act::Cut, 'x', 1),
     (Act::Close, 'c', 1),

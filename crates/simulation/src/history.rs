@@ -50,6 +50,8 @@ pub struct Found {
     pub end: u64,
     /// What the log says is durable.
     pub durable: u64,
+    /// The snapshot that counts.
+    pub snapshot: Option<u64>,
 }
 
 /// All units that were ever attempted, and what was promised of them. Keys are numbers from 0 in
@@ -67,6 +69,10 @@ pub struct History {
     truncating: u64,
     /// Where it may have been cut.
     cutting: Option<u64>,
+    /// The snapshot that was known to count.
+    snapshot: Option<u64>,
+    /// One that may count by now.
+    making: Option<u64>,
 }
 
 impl History {
@@ -138,6 +144,43 @@ impl History {
         self.saw_durable(lsn);
     }
 
+    /// A snapshot of all below `lsn` is being made, which is a truncation too.
+    pub fn making_snapshot(&mut self, lsn: u64) {
+        self.making = Some(lsn);
+        self.truncating(lsn);
+    }
+
+    /// It was made.
+    pub fn made_snapshot(&mut self, lsn: u64) {
+        self.making = None;
+        self.snapshot = Some(lsn);
+        self.truncated(lsn);
+    }
+
+    /// The log says which snapshot counts after one could not be made.
+    pub fn resolve_snapshot(&mut self, now: Option<u64>) {
+        match self.making.take() {
+            Some(lsn) if now == Some(lsn) => self.made_snapshot(lsn),
+            _ => {}
+        }
+    }
+
+    /// Fails unless the snapshot that counts is the one that has to.
+    fn check_snapshot(&self, found: &Found) -> Result<(), Violation> {
+        let made = self.making.is_some() && found.snapshot == self.making;
+        let stays = found.snapshot == self.snapshot.filter(|lsn| *lsn >= found.head);
+        // Head and snapshot move together.
+        let moved = found.head > self.head && self.making == Some(found.head);
+        if made && found.head >= self.making.unwrap_or(0) || stays && !moved {
+            return Ok(());
+        }
+        let what = format!(
+            "snapshot {:?} with the head at {}, not {:?} or {:?}",
+            found.snapshot, found.head, self.snapshot, self.making
+        );
+        Err(Violation::new(Oracle::I8, what))
+    }
+
     /// The log is about to be cut at `lsn`, or somewhere before the next unit.
     pub fn cutting(&mut self, lsn: u64) {
         self.cutting = Some(lsn);
@@ -206,6 +249,7 @@ impl History {
             );
             return Err(Violation::new(Oracle::I8, what));
         }
+        self.check_snapshot(found)?;
         let counts = self.match_records(found)?;
         let promised = match crash {
             Crash::Process => Promise::Flushed,
@@ -312,6 +356,8 @@ impl History {
         self.head = found.head;
         self.truncating = found.head;
         self.cutting = None;
+        self.snapshot = found.snapshot;
+        self.making = None;
     }
 
     /// The same history under the assumption that readers saw these records as durable.

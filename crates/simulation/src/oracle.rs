@@ -1,5 +1,7 @@
 //! The oracles: what must hold after every crash, fault and damage. Every rig asks these.
 
+use std::io::Read;
+
 use std::fmt;
 
 use cohort_wal::sim::SimStore;
@@ -87,7 +89,33 @@ pub fn read<S: WalStore>(wal: &Wal<S>) -> Result<Found, Violation> {
         })?;
         records.push((record.lsn().get(), key));
     }
-    Ok(Found { records, head, end: wal.end_lsn().get(), durable: wal.durable_lsn().get() })
+    let (end, durable) = (wal.end_lsn().get(), wal.durable_lsn().get());
+    Ok(Found { records, head, end, durable, snapshot: snapshot(wal)? })
+}
+
+/// The snapshot that counts, which says what [`image`] says.
+///
+/// # Errors
+/// [`Oracle::I7`] for one that cannot be read, [`Oracle::I3`] for one that says something else.
+pub fn snapshot<S: WalStore>(wal: &Wal<S>) -> Result<Option<u64>, Violation> {
+    let unreadable = |what: String| Violation::new(Oracle::I7, format!("the snapshot: {what}"));
+    let latest = wal.snapshots().and_then(|snapshots| snapshots.latest());
+    let Some(mut latest) = latest.map_err(|e| unreadable(e.to_string()))? else { return Ok(None) };
+    let (lsn, mut bytes) = (latest.lsn().get(), Vec::new());
+    latest.read_to_end(&mut bytes).map_err(|e| unreadable(e.to_string()))?;
+    if bytes != image(lsn) {
+        return Err(Violation::new(
+            Oracle::I3,
+            format!("the snapshot at {lsn} says what nobody wrote"),
+        ));
+    }
+    Ok(Some(lsn))
+}
+
+/// What the rigs write into a snapshot of all below `lsn`.
+#[must_use]
+pub fn image(lsn: u64) -> Vec<u8> {
+    lsn.to_le_bytes().repeat(70)
 }
 
 /// Opens a log after a crash and checks what it holds against its history, which then ends where
@@ -153,7 +181,8 @@ pub fn read_in_bounds(read: u64, bytes: u64) -> Result<(), Violation> {
 /// The files of a log that is open and was just recovered for the second time.
 ///
 /// # Errors
-/// [`Oracle::I11`] when there are others than CONTROL and the live segments.
+/// [`Oracle::I11`] when there are others than CONTROL, the live segments and the snapshot that
+/// counts.
 pub fn no_orphans(store: &SimStore, wal: &Wal<SimStore>) -> Result<(), Violation> {
     let names = store.list();
     let names = names.map_err(|e| Violation::new(Oracle::I11, format!("listing: {e}")))?;
@@ -169,7 +198,7 @@ pub fn only_live_files<S: WalStore>(
     leftovers: usize,
     wal: &Wal<S>,
 ) -> Result<(), Violation> {
-    let expected = wal.recovery().segments + 1;
+    let expected = wal.recovery().segments + 1 + u64::from(snapshot(wal)?.is_some());
     if names.len() as u64 != expected || leftovers != 0 {
         let what = format!("{expected} files expected, {names:?} and {leftovers} without a name");
         return Err(Violation::new(Oracle::I11, what));

@@ -7,7 +7,7 @@ use cohort_wal::sim::{Profile, SimStore};
 use cohort_wal::{Lsn, Wal, WalError, WalOptions, WalStore};
 
 use crate::history::{History, Promise, Unit};
-use crate::oracle::{Crash, Oracle, Violation, recover_sim};
+use crate::oracle::{Crash, Oracle, Violation, image, recover_sim};
 use crate::record::payload;
 
 /// An operation on a log.
@@ -31,6 +31,8 @@ pub enum Op {
     Truncate,
     /// `e`: truncate at the end: empty the log.
     Empty,
+    /// `n`: a snapshot of all before the last record.
+    Checkpoint,
     /// `u`: cut off the last unit.
     Undo,
     /// `x`: cut off everything behind the first unit.
@@ -45,7 +47,7 @@ pub enum Op {
 
 impl Op {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Small,
         Self::Medium,
         Self::Large,
@@ -55,6 +57,7 @@ impl Op {
         Self::Rotate,
         Self::Truncate,
         Self::Empty,
+        Self::Checkpoint,
         Self::Undo,
         Self::Cut,
         Self::Close,
@@ -75,6 +78,7 @@ impl Op {
             Self::Rotate => 'r',
             Self::Truncate => 't',
             Self::Empty => 'e',
+            Self::Checkpoint => 'n',
             Self::Undo => 'u',
             Self::Cut => 'x',
             Self::Close => 'c',
@@ -270,6 +274,7 @@ impl Run {
                 steps.push(Steps { during: self.moments(record), before });
             }
             Op::Truncate | Op::Empty => steps.push(self.truncate(op, record).map_err(failed)?),
+            Op::Checkpoint => steps.push(self.checkpoint(record).map_err(failed)?),
             Op::Undo | Op::Cut => steps.push(self.cut(op, record).map_err(failed)?),
             Op::Close => {
                 let before = self.history.clone();
@@ -303,6 +308,15 @@ impl Run {
         let before = self.history.clone();
         let head = self.wal().truncate_before(lsn)?;
         self.history.truncated(head.get());
+        Ok(Steps { during: self.moments(record), before })
+    }
+
+    fn checkpoint(&mut self, record: bool) -> Result<Steps, WalError> {
+        let lsn = self.wal().last_lsn().unwrap_or_else(|| self.wal().end_lsn());
+        self.history.making_snapshot(lsn.get());
+        let before = self.history.clone();
+        self.wal().checkpoint(lsn, |out| out.write_all(&image(lsn.get())))?;
+        self.history.made_snapshot(lsn.get());
         Ok(Steps { during: self.moments(record), before })
     }
 

@@ -8,7 +8,7 @@ use simulation::enumerate::{Address, Tally, visit};
 use simulation::workload::{Workload, options};
 
 /// Longer than what is visited in full, and each for a reason of its own.
-const TELLING: [(&str, &str); 14] = [
+const TELLING: [(&str, &str); 16] = [
     ("sry", "bytes in two segments, of which the older one is not synced yet"),
     ("srsy", "bytes in two segments, none of them synced"),
     ("sysry", "a segment of which only the first part is synced when it is left"),
@@ -23,6 +23,8 @@ const TELLING: [(&str, &str); 14] = [
     ("smyusmy", "records of the same sizes where others were cut off"),
     ("srsrmyxs", "segments that a cut leaves for dead"),
     ("sbtuexs", "the log truncated from both sides"),
+    ("snmrnsn", "a snapshot after the other"),
+    ("msnsxtu", "a snapshot that is kept, and one that loses its use"),
 ];
 
 /// Of so many kinds of disk each workload meets one, in turn: an unoptimized build is slow, and

@@ -24,7 +24,7 @@ fn history(promises: [Promise; 3]) -> History {
 }
 
 fn found(records: &[(u64, u64)], end: u64) -> Found {
-    Found { records: records.to_vec(), head: 0, end, durable: end }
+    Found { records: records.to_vec(), head: 0, end, durable: end, snapshot: None }
 }
 
 /// All of the history above.

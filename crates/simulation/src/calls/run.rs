@@ -14,7 +14,7 @@ use cohort_wal::{Lsn, Wal, WalError};
 use super::{Act, Address, Fault, Tally};
 use crate::dice::Dice;
 use crate::history::{History, Promise, Unit};
-use crate::oracle::{Crash, Oracle, Violation};
+use crate::oracle::{Crash, Oracle, Violation, image, snapshot};
 use crate::record::{identify, payload};
 use crate::workload::Cutting;
 
@@ -258,6 +258,9 @@ impl Run<'_> {
         if act.cuts() {
             self.history.cutting(cut.at());
         }
+        if act == Act::Checkpoint {
+            self.history.making_snapshot(head);
+        }
         let before = self.near().then(|| {
             self.disk.record();
             self.history.clone()
@@ -292,8 +295,15 @@ impl Run<'_> {
                 Ended::Poisoned => {}
             }
         }
+        if act == Act::Checkpoint && matches!(ended, Ended::Refused | Ended::Unread) {
+            let now = self.aside(|run| snapshot(run.wal()))?;
+            self.history.resolve_snapshot(now);
+        }
         if matches!(ended, Ended::Well(_)) {
             self.history.truncated(head);
+            if act == Act::Checkpoint {
+                self.history.made_snapshot(head);
+            }
             self.promise(act, last)?;
         }
         if let Some(before) = before {
@@ -307,7 +317,7 @@ impl Run<'_> {
     fn new_head(&self, act: Act, last: Option<u64>) -> u64 {
         let (head, end) = (self.wal().head_lsn().get(), self.wal().end_lsn().get());
         match act {
-            Act::Truncate => last.unwrap_or(end).max(head),
+            Act::Truncate | Act::Checkpoint => last.unwrap_or(end).max(head),
             Act::Empty => end,
             _ => head,
         }
@@ -332,6 +342,10 @@ impl Run<'_> {
             Act::Rotate => wal.rotate().map(|()| Got::Nothing),
             Act::Read => records_of(wal).map(Got::Records),
             Act::Truncate | Act::Empty => wal.truncate_before(Lsn::new(head)).map(|_| Got::Nothing),
+            Act::Checkpoint => {
+                let made = wal.checkpoint(Lsn::new(head), |out| out.write_all(&image(head)));
+                made.map(|()| Got::Nothing)
+            }
             Act::Close => wal.close().map(|()| Got::Nothing),
             Act::Undo | Act::Cut | Act::Kill | Act::Power => Ok(Got::Nothing),
         }

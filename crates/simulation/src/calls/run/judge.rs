@@ -7,7 +7,7 @@ use super::{Ended, Got, Run, calls, records_of, wrong};
 use crate::calls::fault::Effect;
 use crate::calls::{Act, Fault};
 use crate::history::{Found, Promise};
-use crate::oracle::{Crash, Oracle, Violation};
+use crate::oracle::{Crash, Oracle, Violation, snapshot};
 
 impl Run<'_> {
     /// Holds what a call returned against what struck it.
@@ -35,15 +35,21 @@ impl Run<'_> {
         match (result, effect) {
             // Zero-filling ahead may fail for lack of space, and nobody need know.
             (Ok(got), None | Some(Effect::Nothing)) => Ok(Ended::Well(got)),
-            // It went when this was said to have failed, and is not there any more.
-            (Ok(got), Some(Effect::Poison))
-                if struck == [SimCall::Remove] && fault == Fault::Late =>
+            // It is not there, which is no error, and a call that failed so did nothing late.
+            (Ok(got), Some(_))
+                if fault == Fault::Late && matches!(struck, [SimCall::Remove | SimCall::Open]) =>
             {
                 Ok(Ended::Well(got))
             }
             (Ok(_), Some(effect)) => bad(format!("succeeds, not {effect:?}")),
+            // Nothing but the image depends on it until it has its name.
+            (Err(error), Some(Effect::Poison))
+                if act == Act::Checkpoint && fault.is_reported_as(&error) =>
+            {
+                Ok(Ended::Unread)
+            }
             (Err(error), Some(Effect::Read))
-                if (matches!(act, Act::Read | Act::Truncate) || act.cuts())
+                if (matches!(act, Act::Read | Act::Truncate | Act::Checkpoint) || act.cuts())
                     && fault.is_reported_as(&error) =>
             {
                 self.tally.reads += 1;
@@ -51,7 +57,8 @@ impl Run<'_> {
             }
             // The log is truncated; what could not be removed is a matter of space.
             (Err(error), Some(Effect::Poison))
-                if struck == [SimCall::Remove] && fault.is_reported_as(&error) =>
+                if struck.iter().all(|call| *call == SimCall::Remove)
+                    && fault.is_reported_as(&error) =>
             {
                 Ok(Ended::Well(Got::Nothing))
             }
@@ -64,6 +71,12 @@ impl Run<'_> {
             (Err(WalError::Poisoned { .. }), Some(Effect::Poison)) => Ok(Ended::Poisoned),
             // From where it counts on, a cut finishes or poisons, for want of space as well.
             (Err(WalError::Poisoned { .. }), Some(Effect::Nothing)) if act.cuts() => {
+                Ok(Ended::Poisoned)
+            }
+            // So does a panic inside a stage, whatever was called.
+            (Err(WalError::Poisoned { .. }), Some(Effect::Read))
+                if act == Act::Checkpoint && fault == Fault::Panic =>
+            {
                 Ok(Ended::Poisoned)
             }
             (Err(error), _) => bad(format!("ends as {error:?}, not {effect:?}")),
@@ -95,11 +108,12 @@ impl Run<'_> {
     }
 
     /// What a reader saw is what was appended.
-    pub(super) fn check_read(&self, got: Got) -> Result<(), Violation> {
+    pub(super) fn check_read(&mut self, got: Got) -> Result<(), Violation> {
         let Got::Records(records) = got else { return Ok(()) };
+        let snapshot = self.aside(|run| snapshot(run.wal()))?;
         let wal = self.wal();
         let [head, end, durable] = [wal.head_lsn(), wal.end_lsn(), wal.durable_lsn()].map(Lsn::get);
-        self.history.check(&Found { records, head, end, durable }, Crash::Process)
+        self.history.check(&Found { records, head, end, durable, snapshot }, Crash::Process)
     }
 
     /// Nothing is acknowledged any more, at once, and no call reaches the store.
@@ -149,7 +163,8 @@ impl Run<'_> {
                 let records = records.map_err(|e| wrong(Oracle::I10, format!("reading: {e}")))?;
                 let (head, end) = (wal.head_lsn().get(), durable.get());
                 // What was flushed and is not durable, a poisoned log does not show.
-                run.history.check(&Found { records, head, end, durable: end }, Crash::Power)?;
+                let found = Found { records, head, end, durable: end, snapshot: snapshot(wal)? };
+                run.history.check(&found, Crash::Power)?;
             }
             Ok(())
         })

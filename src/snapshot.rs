@@ -1,0 +1,359 @@
+//! Snapshots: files that stand for everything below an LSN.
+//!
+//! Owns how one is written and read; which one counts is CONTROL's business. Both sides hold one
+//! chunk in memory, however large the snapshot. The bytes that are read are hostile: a length is
+//! believed only up to the bound, and no byte is shown before the checksum of its chunk matched.
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Result, WalError, discard};
+use crate::format::snapshot::{
+    CHUNK_BYTES, CHUNK_HEADER_BYTES, END_BYTES, FIRST_CHUNK, MAGIC, SnapshotHeader, file_bytes,
+};
+use crate::format::{BLOCK_BYTES, BlockError, LogId, name, u32_at};
+use crate::lsn::Lsn;
+use crate::store::{FileStore, StoreFile, WalStore, read_full};
+use crate::sync::Arc;
+
+/// Writes a snapshot file that has no name yet.
+pub(crate) struct Writer<'a, F> {
+    file: &'a F,
+    path: PathBuf,
+    header: SnapshotHeader,
+    at: u64,
+    chunks: u64,
+    total: u64,
+    /// The bytes of the next chunk.
+    buffer: Vec<u8>,
+    /// Why it can not be finished, whatever became of what `write` returned.
+    failed: Option<WalError>,
+}
+
+impl<'a, F: StoreFile> Writer<'a, F> {
+    pub(crate) fn begin(file: &'a F, path: PathBuf, header: SnapshotHeader) -> Result<Self> {
+        let mut buffer = Vec::new();
+        buffer.try_reserve_exact(CHUNK_BYTES).map_err(|_| WalError::OutOfMemory)?;
+        let (at, chunks, total) = (0, 0, 0);
+        let mut writer = Self { file, path, header, at, chunks, total, buffer, failed: None };
+        writer.put(&header.encode())?;
+        Ok(writer)
+    }
+
+    /// Why the file could not be written, if it could not.
+    pub(crate) fn failure(&self) -> Option<WalError> {
+        self.failed.clone()
+    }
+
+    /// Ends the snapshot and makes it durable.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        self.end_chunk()?;
+        let end = self.header.end(self.chunks, self.total);
+        self.put(&end)?;
+        guarded(|| self.file.sync()).map_err(|e| WalError::io("sync", &self.path, e))
+    }
+
+    fn end_chunk(&mut self) -> Result<()> {
+        let buffer = std::mem::take(&mut self.buffer);
+        if !buffer.is_empty() {
+            let header = self.header.chunk_header(self.chunks, &buffer);
+            self.put(&header)?;
+            self.put(&buffer)?;
+            self.chunks = self.chunks.saturating_add(1);
+            self.total = self.total.saturating_add(buffer.len() as u64);
+        }
+        self.buffer = buffer;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        if let Err(error) = guarded(|| self.file.write_at(self.at, bytes)) {
+            let error = WalError::io_or_full("write", &self.path, error);
+            self.failed = Some(error.clone());
+            return Err(error);
+        }
+        self.at = self.at.saturating_add(bytes.len() as u64);
+        Ok(())
+    }
+}
+
+impl<F: StoreFile> io::Write for Writer<'_, F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = CHUNK_BYTES.saturating_sub(self.buffer.len());
+        let taken = bytes.get(..room).unwrap_or(bytes);
+        self.buffer.extend_from_slice(taken);
+        if self.buffer.len() >= CHUNK_BYTES {
+            self.end_chunk()?;
+        }
+        Ok(taken.len())
+    }
+
+    /// Nothing to do: what is written counts once all of it is.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A snapshot: what a checkpoint has written, as an [`io::Read`].
+///
+/// Every chunk is verified before a byte of it is shown; damage is an [`io::Error`] of the kind
+/// `InvalidData` with a [`WalError`] in it. Reading goes on to the end whatever the log does
+/// meanwhile, a newer checkpoint included.
+pub struct Snapshot<S: WalStore = FileStore> {
+    file: Arc<S::File>,
+    path: PathBuf,
+    header: SnapshotHeader,
+    /// Bytes of the image.
+    total: u64,
+    count: u64,
+    at: u64,
+    chunks: u64,
+    /// The chunk that is being shown, and how much of it was.
+    buffer: Vec<u8>,
+    shown: usize,
+}
+
+impl<S: WalStore> fmt::Debug for Snapshot<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = f.debug_struct("Snapshot");
+        f.field("lsn", &self.lsn()).field("bytes", &self.total).finish_non_exhaustive()
+    }
+}
+
+impl<S: WalStore> Snapshot<S> {
+    /// The snapshot of `log_id` at `lsn`: its header and its end are whole, and nothing is missing
+    /// between them; the chunks are not looked at.
+    pub(crate) fn open(store: &S, log_id: LogId, lsn: u64) -> Result<Self> {
+        let name = name::snapshot(lsn);
+        let path = store.locate(&name);
+        let missing = || damaged(&path, lsn, 0, "the snapshot that CONTROL names is missing");
+        let file = store.open(&name).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::InvalidData => missing(),
+            _ => WalError::io("open", &path, error),
+        })?;
+        let length = file.len().map_err(|e| WalError::io("read", &path, e))?;
+        let mut block = [0; BLOCK_BYTES];
+        let got = read(&file, &path, 0, &mut block)?;
+        let header = SnapshotHeader::decode(block.get(..got).unwrap_or_default());
+        let header = match header {
+            Ok(header) => header,
+            Err(BlockError::Unsupported { major, incompat }) => {
+                return Err(WalError::UnsupportedVersion { path, major, incompat });
+            }
+            Err(_) => return Err(damaged(&path, lsn, 0, "the header of the snapshot is damaged")),
+        };
+        if header != (SnapshotHeader { log_id, lsn }) {
+            let why = "the snapshot is of another log, or of another place";
+            return Err(damaged(&path, lsn, 0, why));
+        }
+        let end_at = length.saturating_sub(END_BYTES as u64);
+        let mut end = [0; END_BYTES];
+        let got = read(&file, &path, end_at, &mut end)?;
+        let end = header.decode_end(end.get(..got).unwrap_or_default());
+        let whole = end.filter(|(chunks, total)| file_bytes(*chunks, *total) == Some(length));
+        let Some((count, total)) = whole else {
+            return Err(damaged(&path, lsn, end_at, "the end of the snapshot is damaged"));
+        };
+        let (file, at, buffer) = (Arc::new(file), FIRST_CHUNK, Vec::new());
+        Ok(Self { file, path, header, total, count, at, chunks: 0, buffer, shown: 0 })
+    }
+
+    /// The LSN it was made at: it stands for everything below, and the log goes on from there.
+    #[must_use]
+    pub fn lsn(&self) -> Lsn {
+        Lsn::new(self.header.lsn)
+    }
+
+    /// Bytes of the image.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.total
+    }
+
+    /// True for an image without bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.total == 0
+    }
+
+    /// Reads all of it and begins again.
+    pub(crate) fn verify(mut self) -> Result<Self> {
+        while self.next_chunk()? {}
+        (self.at, self.chunks) = (FIRST_CHUNK, 0);
+        Ok(self)
+    }
+
+    /// Reads the next chunk; false at the end.
+    fn next_chunk(&mut self) -> Result<bool> {
+        self.buffer.clear();
+        self.shown = 0;
+        if self.chunks == self.count {
+            return Ok(false);
+        }
+        let damage = |at| damaged(&self.path, self.header.lsn, at, "a chunk is damaged");
+        let mut header = [0; CHUNK_HEADER_BYTES];
+        let got = read(&*self.file, &self.path, self.at, &mut header)?;
+        let (len, crc) = (u32_at(&header, 0), u32_at(&header, 4));
+        let bytes = usize::try_from(len).unwrap_or(usize::MAX);
+        if got < header.len() || bytes == 0 || bytes > CHUNK_BYTES {
+            return Err(damage(self.at));
+        }
+        self.buffer.try_reserve_exact(bytes).map_err(|_| WalError::OutOfMemory)?;
+        self.buffer.resize(bytes, 0);
+        let at = self.at.saturating_add(CHUNK_HEADER_BYTES as u64);
+        let got = read(&*self.file, &self.path, at, &mut self.buffer)?;
+        if got < bytes || self.header.checksum(self.chunks, len, &self.buffer) != crc {
+            self.buffer.clear();
+            return Err(damage(self.at));
+        }
+        self.at = at.saturating_add(bytes as u64);
+        self.chunks = self.chunks.saturating_add(1);
+        Ok(true)
+    }
+}
+
+impl<S: WalStore> io::Read for Snapshot<S> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.shown == self.buffer.len() && !self.next_chunk()? {
+            return Ok(0);
+        }
+        let left = self.buffer.get(self.shown..).unwrap_or_default();
+        let count = left.len().min(into.len());
+        if let (Some(to), Some(from)) = (into.get_mut(..count), left.get(..count)) {
+            to.copy_from_slice(from);
+        }
+        self.shown = self.shown.saturating_add(count);
+        Ok(count)
+    }
+}
+
+/// Which snapshot counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counting {
+    pub(crate) log_id: LogId,
+    /// `u64::MAX`: none.
+    pub(crate) lsn: u64,
+}
+
+/// Says which snapshot counts now.
+type Ask = dyn Fn() -> Result<Counting> + Send + Sync;
+
+/// The snapshots of a log.
+pub struct Snapshots<S: WalStore = FileStore> {
+    store: Arc<S>,
+    ask: Arc<Ask>,
+}
+
+impl<S: WalStore> fmt::Debug for Snapshots<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshots").finish_non_exhaustive()
+    }
+}
+
+impl<S: WalStore> Snapshots<S> {
+    pub(crate) fn new(store: Arc<S>, ask: Arc<Ask>) -> Self {
+        Self { store, ask }
+    }
+
+    /// The snapshot that counts, whole: the newest that a checkpoint has made. None before the
+    /// first checkpoint, and after a truncation past the snapshot.
+    ///
+    /// Reads all of it once, to verify it, with one chunk in memory. Snapshots that a crash left
+    /// unfinished never count, and the one before counts until the new one is durable.
+    ///
+    /// # Errors
+    /// [`WalError::Corruption`] when it is missing or damaged; [`WalError::Io`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::io::Read;
+    /// # use cohort_wal::{MemStore, WalOptions};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let wal = WalOptions::new().open_store(MemStore::new())?;
+    /// assert!(wal.snapshots()?.latest()?.is_none());
+    /// wal.append(b"balance 7")?;
+    /// let end = wal.end_lsn();
+    /// wal.checkpoint(end, |image| image.write_all(b"balance: 7"))?;
+    /// let mut image = String::new();
+    /// let mut snapshot = wal.snapshots()?.latest()?.unwrap();
+    /// snapshot.read_to_string(&mut image)?;
+    /// assert_eq!((snapshot.lsn(), image.as_str()), (end, "balance: 7"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn latest(&self) -> Result<Option<Snapshot<S>>> {
+        let mut counting = (self.ask)()?;
+        loop {
+            if counting.lsn == u64::MAX {
+                return Ok(None);
+            }
+            let snapshot = Snapshot::open(&*self.store, counting.log_id, counting.lsn);
+            match snapshot.and_then(Snapshot::verify) {
+                Ok(snapshot) => return Ok(Some(snapshot)),
+                Err(error) => {
+                    // A newer one may have taken its place between the two looks.
+                    let now = (self.ask)()?;
+                    if now == counting {
+                        return Err(error);
+                    }
+                    counting = now;
+                }
+            }
+        }
+    }
+}
+
+/// Makes a store call that nothing but an image depends on: a panic is an error of it.
+pub(crate) fn guarded<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| {
+        discard(payload);
+        Err(io::Error::other("the store panicked"))
+    })
+}
+
+/// Removes the file of a snapshot that does not count any more.
+pub(crate) fn remove<S: WalStore>(store: &S, lsn: u64) -> Result<()> {
+    let name = name::snapshot(lsn);
+    match store.remove(&name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(WalError::io("remove", &store.locate(&name), error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes what a crash left of a snapshot at `lsn`; what somebody else put there is an error.
+pub(crate) fn remove_leftover<S: WalStore>(store: &S, lsn: u64) -> Result<()> {
+    let name = name::snapshot(lsn);
+    let path = store.locate(&name);
+    let file = match store.open(&name) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(WalError::io("open", &path, error)),
+    };
+    let mut magic = [0; MAGIC.len()];
+    read(&file, &path, 0, &mut magic)?;
+    if magic != MAGIC {
+        return Err(WalError::io("publish", &path, io::ErrorKind::AlreadyExists.into()));
+    }
+    drop(file);
+    remove(store, lsn)
+}
+
+fn damaged(path: &Path, lsn: u64, offset: u64, why: &'static str) -> WalError {
+    let (start, end) = (Lsn::new(0), Lsn::new(lsn));
+    WalError::Corruption { path: path.to_path_buf(), offset, start, end, why }
+}
+
+/// Fills `bytes` from `offset`, or as much as the file has.
+fn read<F: StoreFile>(file: &F, path: &Path, offset: u64, bytes: &mut [u8]) -> Result<usize> {
+    read_full(file, offset, bytes).map_err(|e| WalError::io("read", path, e))
+}
