@@ -62,6 +62,7 @@
 //! | the same, already durable | lock-free | none | nothing |
 //! | `end_lsn`, `durable_lsn`, `stats` | lock-free | none | nothing |
 //! | `truncate_before` | blocking | read, fdatasync, unlink | one sync, two of CONTROL |
+//! | `checkpoint` | blocking | read, write, fdatasync, unlink | one sync, one of the image, two of CONTROL |
 //! | `truncate_after`, `truncate_from` | blocking, and appends wait for it | read, write, fdatasync, unlink | a sync, three of the new segment, two of CONTROL |
 //! | `close`, drop | blocking | write, fdatasync | open reservations, a sync |
 //!
@@ -70,7 +71,7 @@
 //! | method | poisoned | disk full | closed |
 //! |---|---|---|---|
 //! | `append` and its kin | `Poisoned` | `Ok` until the ring is full, then `StorageFull` | `Closed` |
-//! | `flush`, `sync`, `rotate`, truncations | `Poisoned` | `StorageFull`, once per call | `Closed` |
+//! | `flush`, `sync`, `rotate`, `checkpoint`, truncations | `Poisoned` | `StorageFull`, once per call | `Closed` |
 //! | `wait_durable` | `Ok` if durable, else `Poisoned` | `Ok` if durable, else `StorageFull` | `Closed` |
 //! | `iter`, `iter_from` | what is durable | `StorageFull` while appended bytes cannot be written | `Closed` |
 //! | `head_lsn`, `end_lsn`, `durable_lsn`, `last_lsn`, `stats`, `recovery` | a value | a value | a value |

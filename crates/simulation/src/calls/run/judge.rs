@@ -32,22 +32,13 @@ impl Run<'_> {
             let allowed = fault == Fault::Panic && effect == Some(Effect::Read);
             return if allowed { Ok(Ended::Unread) } else { bad("panics".to_owned()) };
         };
+        if let Some(ended) = excused(act, fault, &result, effect, struck) {
+            return Ok(ended);
+        }
         match (result, effect) {
             // Zero-filling ahead may fail for lack of space, and nobody need know.
             (Ok(got), None | Some(Effect::Nothing)) => Ok(Ended::Well(got)),
-            // It is not there, which is no error, and a call that failed so did nothing late.
-            (Ok(got), Some(_))
-                if fault == Fault::Late && matches!(struck, [SimCall::Remove | SimCall::Open]) =>
-            {
-                Ok(Ended::Well(got))
-            }
             (Ok(_), Some(effect)) => bad(format!("succeeds, not {effect:?}")),
-            // Nothing but the image depends on it until it has its name.
-            (Err(error), Some(Effect::Poison))
-                if act == Act::Checkpoint && fault.is_reported_as(&error) =>
-            {
-                Ok(Ended::Unread)
-            }
             (Err(error), Some(Effect::Read))
                 if (matches!(act, Act::Read | Act::Truncate | Act::Checkpoint) || act.cuts())
                     && fault.is_reported_as(&error) =>
@@ -69,16 +60,6 @@ impl Run<'_> {
                 Ok(Ended::Refused)
             }
             (Err(WalError::Poisoned { .. }), Some(Effect::Poison)) => Ok(Ended::Poisoned),
-            // From where it counts on, a cut finishes or poisons, for want of space as well.
-            (Err(WalError::Poisoned { .. }), Some(Effect::Nothing)) if act.cuts() => {
-                Ok(Ended::Poisoned)
-            }
-            // So does a panic inside a stage, whatever was called.
-            (Err(WalError::Poisoned { .. }), Some(Effect::Read))
-                if act == Act::Checkpoint && fault == Fault::Panic =>
-            {
-                Ok(Ended::Poisoned)
-            }
             (Err(error), _) => bad(format!("ends as {error:?}, not {effect:?}")),
         }
     }
@@ -168,5 +149,33 @@ impl Run<'_> {
             }
             Ok(())
         })
+    }
+}
+
+/// How a call ended that a fault has struck in a way of its own.
+fn excused(
+    act: Act,
+    fault: Fault,
+    result: &Result<Got, WalError>,
+    effect: Option<Effect>,
+    struck: &[SimCall],
+) -> Option<Ended> {
+    match (result, effect?) {
+        // It is not there, which is no error, and a call that failed so did nothing late.
+        (Ok(_), _) => {
+            let late = matches!(struck, [SimCall::Remove | SimCall::Open]) && fault == Fault::Late;
+            late.then_some(Ended::Well(Got::Nothing))
+        }
+        // From where it counts on, a cut finishes or poisons, for want of space as well.
+        (Err(WalError::Poisoned { .. }), Effect::Nothing) if act.cuts() => Some(Ended::Poisoned),
+        // So does a panic inside a stage, whatever was called.
+        (Err(WalError::Poisoned { .. }), Effect::Read) => {
+            (act == Act::Checkpoint && fault == Fault::Panic).then_some(Ended::Poisoned)
+        }
+        // Nothing but the image depends on it until it has its name.
+        (Err(error), Effect::Poison) => {
+            (act == Act::Checkpoint && fault.is_reported_as(error)).then_some(Ended::Unread)
+        }
+        _ => None,
     }
 }
