@@ -65,6 +65,7 @@ pub struct WalOptions {
     max_unsynced_bytes: Option<u64>,
     pub(crate) gather: Gather,
     pub(crate) preallocate: Preallocate,
+    pub(crate) heartbeat: Option<Duration>,
     pub(crate) min_durable_lsn: Option<Lsn>,
     pub(crate) initial_lsn: Lsn,
     pub(crate) create: bool,
@@ -88,6 +89,7 @@ impl WalOptions {
             max_unsynced_bytes: None,
             gather: Gather::Adaptive,
             preallocate: Preallocate::Auto,
+            heartbeat: None,
             min_durable_lsn: None,
             initial_lsn: Lsn::new(0),
             create: true,
@@ -133,6 +135,17 @@ impl WalOptions {
     /// Whether commit leaders wait for company. Default [`Gather::Adaptive`].
     pub fn gather(mut self, gather: Gather) -> Self {
         self.gather = gather;
+        self
+    }
+
+    /// Once nothing was synced for this long, `CONTROL` is told how far the log is durable, by one
+    /// write and one sync. Default off; a `close` always says so.
+    ///
+    /// It narrows what damage can pass for a torn tail: without a witness, what the last two
+    /// cohorts wrote; behind a heartbeat, nothing below it. A thread sleeps for it from the first
+    /// sync on, and wakes only after syncs.
+    pub fn heartbeat(mut self, idle: Duration) -> Self {
+        self.heartbeat = Some(idle);
         self
     }
 
@@ -204,6 +217,9 @@ impl WalOptions {
         {
             return refuse("gather", "window must be at most one second");
         }
+        if self.heartbeat.is_some_and(|idle| idle.is_zero()) {
+            return refuse("heartbeat", "must be longer than nothing");
+        }
         let initial = self.initial_lsn.get();
         if !initial.is_multiple_of(ALIGNMENT) || initial >= LSN_LIMIT {
             return refuse("initial_lsn", "must be a multiple of 8 below 2^62");
@@ -237,6 +253,7 @@ mod tests {
         assert_eq!(refused(&new().max_batch_bytes(8)), "max_batch_bytes");
         assert_eq!(refused(&new().max_unsynced_bytes(0)), "max_unsynced_bytes");
         assert_eq!(refused(&new().initial_lsn(Lsn::new(4))), "initial_lsn");
+        assert_eq!(refused(&new().heartbeat(Duration::ZERO)), "heartbeat");
         assert_eq!(refused(&new().create(false).create_new(true)), "create_new");
         assert_eq!(refused(&new().gather(Gather::Window(Duration::from_secs(9)))), "gather");
     }

@@ -42,6 +42,7 @@ impl<B: Backing> Engine<B> {
             return result;
         }
         self.stop_background();
+        self.stop_heartbeat();
         self.stage.lock().closed = true;
         *closed = true;
         let ended = self.in_stage("unlock", || {

@@ -20,6 +20,7 @@ mod background;
 mod close;
 mod cohort;
 mod cut;
+mod heartbeat;
 mod large;
 #[cfg(any(test, all(loom, feature = "loom")))]
 pub(crate) mod model;
@@ -29,6 +30,7 @@ mod truncate;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::time::Duration;
 
 use crate::codec;
 use crate::commit::{Cohort, Tracker, Waiting};
@@ -41,6 +43,7 @@ use crate::stats::Stats;
 use crate::sync::{Arc, AtomicU32, Mutex, Ordering, Poll, Weak};
 
 use background::Background;
+use heartbeat::Heart;
 
 pub(crate) use cut::Cut;
 pub(crate) use storage::Storage;
@@ -111,6 +114,8 @@ pub(crate) trait Backing: Send + Sync + 'static {
     /// Removes what was cut off or lies below the head and is there still. A failure only makes
     /// space come back later.
     fn remove_dead(&self) -> Result<()>;
+    /// Says for good that all below `durable` is durable.
+    fn witness(&self, durable: u64) -> Result<()>;
     /// Marks the log, which ends at `end` and is durable, as closed.
     fn seal(&self, end: u64) -> Result<()>;
     /// Gives the log's lock back. No I/O begins afterwards.
@@ -122,6 +127,7 @@ pub(crate) trait Backing: Send + Sync + 'static {
 pub(crate) struct Limits {
     pub(crate) max_unsynced: u64,
     pub(crate) gather: Gather,
+    pub(crate) heartbeat: Option<Duration>,
 }
 
 /// What the write-stage lock protects.
@@ -153,7 +159,8 @@ pub(crate) struct Engine<B: Backing> {
     seed: AtomicU32,
     max_unsynced: u64,
     background: Arc<Background>,
-    /// For the background writer's thread.
+    heart: Option<Arc<Heart>>,
+    /// For the threads of helpers.
     this: Weak<Self>,
     stats: Arc<Stats>,
 }
@@ -178,6 +185,7 @@ impl<B: Backing> Engine<B> {
             seed: AtomicU32::new(seed.0),
             max_unsynced: limits.max_unsynced,
             background: Arc::new(Background::new()),
+            heart: limits.heartbeat.map(|every| Arc::new(Heart::new(every))),
             this: this.clone(),
             stats,
         })
@@ -294,7 +302,13 @@ impl<B: Backing> Engine<B> {
             return Ok(());
         }
         self.backing.check()?;
-        self.tracker.wait(target, Waiting::Commit, self)
+        self.wait(target, Waiting::Commit)
+    }
+
+    fn wait(&self, target: Place, waiting: Waiting) -> Result<()> {
+        self.tracker.wait(target, waiting, self)?;
+        self.arm_heartbeat();
+        Ok(())
     }
 
     /// Makes everything appended so far durable.
@@ -312,12 +326,12 @@ impl<B: Backing> Engine<B> {
             return Err(WalError::Reentrant);
         }
         self.backing.check()?;
-        self.tracker.wait(place, Waiting::Internal, self)
+        self.wait(place, Waiting::Internal)
     }
 
     /// Waits until what the write stage had written when it was left is durable, or cut off.
     fn wait_for_sync(&self, written: Place) -> Result<()> {
-        match self.tracker.wait(written, Waiting::Internal, self) {
+        match self.wait(written, Waiting::Internal) {
             Err(WalError::Truncated { .. }) => Ok(()),
             waited => waited,
         }

@@ -66,7 +66,6 @@ pub(crate) struct Shared {
 impl Backing for Shared {
     /// Index of the file that takes frames.
     type Stage = usize;
-    /// Indexes of the files to sync.
     type Snapshot = std::ops::RangeInclusive<usize>;
     type Image = ();
 
@@ -206,6 +205,10 @@ impl Backing for Shared {
         Ok(())
     }
 
+    fn witness(&self, _durable: u64) -> Result<()> {
+        Ok(())
+    }
+
     fn seal(&self, end: u64) -> Result<()> {
         assert_eq!(self.disk.lock().synced_end(), end, "close seals what is synced");
         Ok(())
@@ -257,7 +260,6 @@ impl Model {
         Self::gathering(ring_bytes, slots, segment_bytes, max_unsynced, Gather::Off)
     }
 
-    /// The same with a policy for gathering.
     pub fn gathering(
         ring_bytes: usize,
         slots: usize,
@@ -269,7 +271,7 @@ impl Model {
         let (fault, syncs) = (Fault::None, 0);
         let disk = Disk { files, fault, syncs, syncing: false, closed: false };
         let shared = Shared { disk: Arc::new(BookMutex::new(disk)), segment_bytes };
-        let limits = Limits { max_unsynced, gather };
+        let limits = Limits { max_unsynced, gather, heartbeat: None };
         let ring = Ring::new(ring_bytes, slots, 0).expect("memory");
         let engine = Engine::new(shared.clone(), 0, SEED, ring, limits);
         Self { engine, shared }

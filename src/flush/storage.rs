@@ -332,6 +332,13 @@ impl<S: WalStore> Backing for Storage<S> {
         self.remove_below(self.head())
     }
 
+    fn witness(&self, durable: u64) -> Result<()> {
+        if durable <= self.control.claim().durable {
+            return Ok(());
+        }
+        self.control.witness(|claim| claim.durable = claim.durable.max(durable))
+    }
+
     fn seal(&self, end: u64) -> Result<()> {
         // A rotation that was under way when the log was closed may still add an empty segment.
         // That is no segment anybody was promised, and recovery takes the log for clean with it.

@@ -87,7 +87,8 @@ impl WalOptions {
             recovered.end,
             &self,
         )?;
-        let limits = Limits { max_unsynced: self.max_unsynced(), gather: self.gather };
+        let (max_unsynced, gather, heartbeat) = (self.max_unsynced(), self.gather, self.heartbeat);
+        let limits = Limits { max_unsynced, gather, heartbeat };
         let seed = seed.ok_or_else(|| WalError::NotFound { path: path.clone() })?;
         let ring = ring.going_on_at(recovered.end);
         let engine = Engine::new(storage, stage, seed, ring, limits);
