@@ -6,7 +6,7 @@ use cohort_wal::{Lsn, Repair, WalError, WalOptions, repair, repair_store};
 
 use super::canon::{logs, options};
 use super::common::directory;
-use super::layout::{CONTROL, HEADER_AREA, snapshot_of};
+use super::layout::{CONTROL, Files, HEADER_AREA, snapshot_of};
 use super::{REBUILD, assert_keeps, lose_control, store_of};
 
 const ALL: [Repair; 3] = [Repair::DryRun, Repair::CutAt(Lsn::new(0)), REBUILD];
@@ -104,9 +104,25 @@ fn a_log_of_a_newer_version_is_not_repaired() {
     }
 }
 
-/// A snapshot file as far as this version knows one.
-fn snapshot(lsn: u64) -> (String, Vec<u8>) {
-    (format!("{lsn:020}.snap"), b"COHRTSNP and the rest".to_vec())
+/// A snapshot file without an image, of the log with these files.
+fn snapshot(files: &Files, lsn: u64) -> (String, Vec<u8>) {
+    let log_id = &files.get(CONTROL).unwrap_or(&files[&newest(files)])[24..40];
+    let mut bytes = vec![0; 536];
+    bytes[..8].copy_from_slice(b"COHRTSNP");
+    bytes[8] = 1;
+    bytes[24..40].copy_from_slice(log_id);
+    bytes[40..48].copy_from_slice(&lsn.to_le_bytes());
+    let crc = crc32c::crc32c(&bytes[..508]);
+    bytes[508..512].copy_from_slice(&crc.to_le_bytes());
+    // The end: of no chunks, with no bytes.
+    let covered = [log_id, &lsn.to_le_bytes(), &[0; 8 + 4 + 16]].concat();
+    let crc = crc32c::crc32c(&covered);
+    bytes[516..520].copy_from_slice(&crc.to_le_bytes());
+    (format!("{lsn:020}.snap"), bytes)
+}
+
+fn newest(files: &Files) -> String {
+    files.keys().rfind(|name| name.ends_with(".wal")).unwrap().clone()
 }
 
 #[test]
@@ -115,6 +131,7 @@ fn a_snapshot_counts_if_it_is_there_and_in_range_and_is_copied_if_it_does_not_co
     let mut files = log.files.clone();
     let [low, high] = [log.frames[2].lsn, log.frames[8].lsn];
     let beyond = log.history.end + 8;
+    let snapshot = |lsn| snapshot(&log.files, lsn);
     files.extend([low, high, beyond].map(snapshot));
     lose_control(&mut files, 0);
     let store = store_of(&files);

@@ -14,6 +14,7 @@ use crate::lsn::Lsn;
 use crate::recovery::remains::{self, Piece, Reading};
 use crate::recovery::walk::{self, Found, Walk};
 use crate::scan::read_full;
+use crate::snapshot::Snapshot;
 use crate::store::WalStore;
 
 /// A CONTROL that can be written.
@@ -54,8 +55,9 @@ pub(super) fn plan<S: WalStore>(
     if let Some(lsn) = snapshot {
         let in_range = (head..=end).contains(&lsn.get());
         let listed = remains.listing.snapshots.contains(&lsn.get());
-        if !in_range || !listed || survey::own_snapshot(store, lsn.get())?.is_none() {
-            let why = "must name a snapshot that is there, from the head to the end of the log";
+        let whole = || Snapshot::open(store, newest.log_id, lsn.get()).and_then(Snapshot::verify);
+        if !in_range || !listed || is_damaged(whole())? {
+            let why = "must name a snapshot that is whole, from the head to the end of the log";
             return Err(WalError::InvalidOption { name: "snapshot", why });
         }
     }
@@ -158,5 +160,14 @@ impl Rebuild {
         // Somebody else makes one at the same time.
         *file = Some(control::create(store, self.claim)?.ok_or(WalError::Locked { path })?);
         Ok(())
+    }
+}
+
+/// Whether a snapshot cannot count. An error that says nothing about it stays one.
+fn is_damaged<S: WalStore>(opened: Result<Snapshot<S>>) -> Result<bool> {
+    match opened {
+        Ok(_) => Ok(false),
+        Err(WalError::Corruption { .. }) => Ok(true),
+        Err(error) => Err(error),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::format::BLOCK_BYTES;
+use crate::format::snapshot::SnapshotHeader;
 use crate::lsn::Lsn;
 
 fn refused(files: &Files) -> WalError {
@@ -246,6 +247,18 @@ fn the_snapshot_that_counts_must_be_there_and_stays() {
     files.control(Claim { snapshot: 24, ..claim(3, 192) });
     assert_eq!(files.corrupt(), "the snapshot that CONTROL names is missing");
     files.0.insert("00000000000000000024.snap".to_owned(), b"COHRTSNP and more".to_vec());
+    assert_eq!(files.corrupt(), "the header of the snapshot is damaged");
+    let whole = |header: SnapshotHeader| [&header.encode()[..], &header.end(0, 0)].concat();
+    let header = SnapshotHeader { log_id: LOG_ID, lsn: 24 };
+    for other in
+        [SnapshotHeader { lsn: 32, ..header }, SnapshotHeader { log_id: [1; 16], ..header }]
+    {
+        files.0.insert("00000000000000000024.snap".to_owned(), whole(other));
+        assert_eq!(files.corrupt(), "the snapshot is of another log, or of another place");
+    }
+    files.0.insert("00000000000000000024.snap".to_owned(), whole(header)[..535].to_vec());
+    assert_eq!(files.corrupt(), "the end of the snapshot is damaged");
+    files.0.insert("00000000000000000024.snap".to_owned(), whole(header));
     let (store, _recovered) = files.opened();
     assert!(Files::of(&store).0.contains_key("00000000000000000024.snap"));
 }
