@@ -5,6 +5,7 @@
 //! the look of a reader says. Where that look ends before it knows, so does the inventory.
 
 use super::look::{self, Look, Promise};
+use super::plan;
 use super::survey::{self, Listing};
 use crate::error::{Result, WalError};
 use crate::format::control::{CONTROL_BYTES, Slot, decode_slots};
@@ -70,7 +71,12 @@ fn attempt<S: WalStore>(store: &S, promise: &mut Option<Promise>) -> Result<Inve
     let listing = survey::list(store)?;
     let (look, refusal) = match look::look(store, listing.clone(), promise) {
         Ok((_, Err(error))) | Err(error) if !is_refusal(&error) => return Err(error),
-        Ok((look, verdict)) => (Some(look), verdict.err()),
+        Ok((look, Err(refusal))) => (Some(look), Some(refusal)),
+        // An opening looks at more than a reader.
+        Ok((look, Ok(()))) => match plan::plan(store, None) {
+            Err(error) if !is_refusal(&error) => return Err(error),
+            planned => (Some(look), planned.err()),
+        },
         Err(refusal) => (None, Some(refusal)),
     };
     let slots = read_slots(store, &listing)?;

@@ -1,8 +1,8 @@
 //! `cohort-wal`: measures, inspects and verifies write-ahead logs.
 //!
-//! Results go to stdout, progress and errors to stderr. Every command but `bench` and `repair` is
-//! read-only and safe beside a live writer; `repair` takes the lock, and changes something only
-//! with `--yes`. Exit codes: 0 clean, 1 damage or loss found, 2 usage (also: no log
+//! Results go to stdout, progress and errors to stderr. Every command but `bench` and `repair`
+//! leaves the log as it is, and is safe beside a live writer; `repair` takes the lock, and changes
+//! something only with `--yes`. Exit codes: 0 clean, 1 damage or loss found, 2 usage (also: no log
 //! there), 3 locked, 4 I/O.
 
 mod bench;
@@ -17,6 +17,7 @@ mod output;
 mod payload;
 mod progress;
 mod repair;
+mod salvage;
 mod terminal;
 mod verify;
 
@@ -44,6 +45,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Say what is wrong with a log and what a repair would cost; with --yes, do it.
     Repair(repair::RepairArgs),
+    /// Copy what is intact of a damaged log into a new one; say what is lost.
+    Salvage(salvage::SalvageArgs),
     /// List every file of a log and what it says, of a damaged log too. Changes nothing.
     Ls(ls::LsArgs),
     /// Print the records that are witnessed as durable, up to the first damage. Changes nothing.
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::Info(args) => info::execute(&args),
         Command::Verify(args) => verify::execute(&args),
         Command::Repair(args) => repair::execute(&args),
+        Command::Salvage(args) => salvage::execute(&args),
         Command::Ls(args) => ls::execute(&args),
         Command::Dump(args) => dump::execute(&args),
         Command::Explain(args) => explain::execute(&args),

@@ -168,7 +168,9 @@ impl Outcome {
         }
         if let Some(arguments) = &self.recommended {
             facts.add("to do", format!("repair {} {arguments} --yes", self.path));
-            facts.add("before", "what is intact behind damage can be salvaged, by the library");
+            let salvage =
+                format!("salvage {} --into NEW keeps what is intact behind damage", self.path);
+            facts.add("before", salvage);
         }
         match (&self.done, &self.still_refused) {
             (Some(_), Some(why)) => facts.add("still refused", why.as_str()),

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::thread;
 
 use clap::Args;
+use cohort_wal::inspect::Inspection;
 use cohort_wal::{SegmentInfo, WalError, WalOptions, WalReader};
 use serde::Serialize;
 
@@ -17,9 +18,10 @@ use crate::output::{self, Facts, grouped};
 use crate::progress::Progress;
 
 const RECORDS_PER_LOOK: u64 = 4096;
-const ADVICE: &str = "copy the directory as it is, then restore the log from a backup, salvage \
-                      what is readable, or see what `repair` would do; until then it refuses to \
-                      open for writing";
+const ADVICE: &str = "copy the directory as it is, then restore the log from a backup, `salvage` \
+                      what is readable into a new one, or see what `repair` would do";
+const REFUSES: &str = "; until then it refuses to open for writing";
+const OPENS: &str = "; it opens for writing, but whoever reads it comes to the damage";
 
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
@@ -54,7 +56,9 @@ struct Damage {
     start: u64,
     end: u64,
     why: &'static str,
-    advice: &'static str,
+    advice: String,
+    /// Whether the log opens for writing as it is.
+    opens: bool,
 }
 
 /// One pass over all segments by several threads.
@@ -119,6 +123,7 @@ pub(crate) fn execute(args: &VerifyArgs) -> Result<Verdict, Failure> {
     let verdict = match found.read_all(args) {
         Ok(()) => Verdict::Clean,
         Err(WalError::Corruption { path, offset, start, end, why }) => {
+            let opens = Inspection::open(&args.dir)?.refusal().is_none();
             found.verdict = "damaged";
             found.damage = Some(Damage {
                 path: path.display().to_string(),
@@ -126,7 +131,8 @@ pub(crate) fn execute(args: &VerifyArgs) -> Result<Verdict, Failure> {
                 start: start.get(),
                 end: end.get(),
                 why,
-                advice: ADVICE,
+                advice: format!("{ADVICE}{}", if opens { OPENS } else { REFUSES }),
+                opens,
             });
             Verdict::Damage
         }
@@ -198,7 +204,7 @@ impl Verification {
             facts.add("damage", damage.why);
             facts.add("file", format!("{}, offset {}", damage.path, damage.offset));
             facts.add("damaged", format!("LSN {} to {}", damage.start, damage.end));
-            facts.add("what to do", damage.advice);
+            facts.add("what to do", damage.advice.as_str());
         }
         facts.render()
     }

@@ -100,3 +100,37 @@ fn usage_locks_and_missing_logs_have_exit_codes_of_their_own() {
     let _wal = Wal::open(live.path()).unwrap();
     assert_eq!(code(live.path(), &[]), Some(3));
 }
+
+#[test]
+fn what_is_intact_behind_damage_is_salvaged_into_a_new_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = Wal::open(dir.path()).unwrap();
+    for number in 0..200_u32 {
+        wal.append(format!("record {number:03}").as_bytes()).unwrap();
+    }
+    wal.close().unwrap();
+    let segment = dir.path().join("00000000000000000001.wal");
+    let mut bytes = fs::read(&segment).unwrap();
+    let at = bytes.windows(10).position(|window| window == b"record 077").unwrap();
+    bytes[at] ^= 1;
+    fs::write(segment, bytes).unwrap();
+    let before = contents(dir.path());
+    let new = tempfile::tempdir().unwrap();
+    let into = new.path().join("healthy");
+    let salvage = |into: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cohort-wal"));
+        let command = command.arg("salvage").arg(dir.path()).arg("--into").arg(into);
+        command.arg("--json").output().unwrap()
+    };
+    let output = salvage(&into);
+    assert_eq!(output.status.code(), Some(1), "something is lost");
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&told["records"], told["lost"].as_array().unwrap().len()), (&199.into(), 1));
+    let healthy: Vec<_> = Wal::open(&into).unwrap().iter().unwrap().map(Result::unwrap).collect();
+    let expected = (0..200).filter(|number| *number != 77).map(|n| format!("record {n:03}"));
+    assert!(healthy.iter().map(|record| record.data()).eq(expected.map(String::into_bytes)));
+    assert_eq!(salvage(&into).status.code(), Some(2), "a log that is there is not touched");
+    assert_eq!(contents(dir.path()), before);
+    let mut verify = Command::new(env!("CARGO_BIN_EXE_cohort-wal"));
+    assert_eq!(verify.arg("verify").arg(&into).output().unwrap().status.code(), Some(0));
+}

@@ -152,11 +152,14 @@ fn main() -> Result<ExitCode> {
         let (path, original) = mutant.apply(&copy)?;
         let caught = mutant.is_caught(&copy);
         fs::write(path, original)?;
-        let caught = caught?;
-        survivors += usize::from(!caught);
         let Mutant { name, what, caught_by, .. } = mutant;
-        let verdict =
-            if caught { caught_by.replace([' ', '/'], "::") } else { "SURVIVED".to_owned() };
+        let (caught, verdict) = match caught {
+            Ok(true) => (true, caught_by.replace([' ', '/'], "::")),
+            Ok(false) => (false, "SURVIVED".to_owned()),
+            // The others are worth a run all the same.
+            Err(error) => (false, error.to_string()),
+        };
+        survivors += usize::from(!caught);
         match arguments.table {
             true => println!("| {name} | {what} | `{verdict}` |"),
             false => println!("{} {name}: {verdict}", if caught { "caught" } else { "MISSED" }),
