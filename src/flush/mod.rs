@@ -40,7 +40,7 @@ use crate::lsn::Place;
 use crate::options::Gather;
 use crate::ring::{CLOSED, POISONED, Ring};
 use crate::stats::Stats;
-use crate::sync::{Arc, AtomicU32, Mutex, Ordering, Poll, Weak};
+use crate::sync::{Arc, AtomicU32, CachePadded, Mutex, Ordering, Poll, Weak};
 
 use background::Background;
 use heartbeat::Heart;
@@ -156,7 +156,7 @@ pub(crate) struct Engine<B: Backing> {
     /// Held by whoever closes; true when nothing is left to close.
     admin: Mutex<bool>,
     /// The checksum state of the epoch that is appended in.
-    seed: AtomicU32,
+    seed: CachePadded<AtomicU32>,
     max_unsynced: u64,
     background: Arc<Background>,
     heart: Option<Arc<Heart>>,
@@ -182,7 +182,7 @@ impl<B: Backing> Engine<B> {
             backing,
             pause: Mutex::new(()),
             admin: Mutex::new(false),
-            seed: AtomicU32::new(seed.0),
+            seed: CachePadded::new(AtomicU32::new(seed.0)),
             max_unsynced: limits.max_unsynced,
             background: Arc::new(Background::new()),
             heart: limits.heartbeat.map(|every| Arc::new(Heart::new(every))),
