@@ -65,6 +65,8 @@ impl<B: Backing> Engine<B> {
             // ORDERING: Relaxed; pairs with `seed`, by way of the tail, which is reopened behind it
             // with Release. Otherwise a frame is sealed for the wrong epoch.
             self.seed.store(seed.0, Ordering::Relaxed);
+            // Whoever reads the new chain finds the new era.
+            self.backing.show_cut(&stage.backing);
             self.ring.cut(cut.at);
             self.stats.last_large.set(0);
             self.stats.last_kept.set(cut.last_record.map_or(0, |lsn| lsn + 1));

@@ -111,6 +111,8 @@ pub(crate) trait Backing: Send + Sync + 'static {
     /// begins a segment of a new epoch there. Returns what frames are sealed with in it, and the
     /// files that are to be closed. What an error that loses nothing leaves is the log as it was.
     fn cut(&self, stage: &mut Self::Stage, at: u64) -> Result<(Seed, Self::Snapshot)>;
+    /// Shows readers the log that [`cut`](Self::cut) has left.
+    fn show_cut(&self, stage: &Self::Stage);
     /// Removes what was cut off or lies below the head and is there still. A failure only makes
     /// space come back later.
     fn remove_dead(&self) -> Result<()>;

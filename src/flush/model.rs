@@ -201,6 +201,8 @@ impl Backing for Shared {
         Ok((seed(epoch), *stage..=*stage))
     }
 
+    fn show_cut(&self, _stage: &usize) {}
+
     fn remove_dead(&self) -> Result<()> {
         Ok(())
     }

@@ -328,6 +328,10 @@ impl<S: WalStore> Backing for Storage<S> {
         self.end_at(writer, at)
     }
 
+    fn show_cut(&self, writer: &Self::Stage) {
+        self.show_end(writer.active.header);
+    }
+
     fn remove_dead(&self) -> Result<()> {
         self.remove_below(self.head())
     }

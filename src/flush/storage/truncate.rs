@@ -74,6 +74,13 @@ impl<S: WalStore> Storage<S> {
         Ok(self.remove_below(head).and(removed))
     }
 
+    /// See [`Backing::show_cut`].
+    pub(super) fn show_end(&self, header: SegmentHeader) {
+        let (mut dead, mut live) = (self.dead.lock(), self.live.lock());
+        dead.extend(live.extract_if(.., |segment| segment.header.base >= header.base));
+        live.push(LiveSegment::new(header));
+    }
+
     /// See [`Backing::cut`].
     pub(super) fn end_at(
         &self,
@@ -106,9 +113,6 @@ impl<S: WalStore> Storage<S> {
         // All that is kept is durable.
         let synced = writer.unsynced.drain(..).map(|(segment, _)| segment).chain([left]).collect();
         writer.filled = FIRST_FRAME;
-        let (mut dead, mut live) = (self.dead.lock(), self.live.lock());
-        dead.extend(live.extract_if(.., |segment| segment.header.base >= at));
-        live.push(LiveSegment::new(header));
         Ok((header.seed(), Covered { files: Vec::new(), newest_seq: header.seq, synced }))
     }
 }
