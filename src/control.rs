@@ -39,8 +39,9 @@ struct Slots<F> {
     /// Generation of the newest synced claim, and which slot holds it.
     generation: u64,
     newest: usize,
-    /// The other slot was to say the same and does not: a loss of the newest brings it back.
-    half: bool,
+    /// The other slot may say something that is not so, or not so any more: a write to it failed,
+    /// or it was to say the same as the newest and does not.
+    stale: bool,
 }
 
 impl<S: WalStore> fmt::Debug for Control<S> {
@@ -53,7 +54,7 @@ impl<S: WalStore> Control<S> {
     /// Takes over a locked CONTROL file whose newest valid slot is `slot`, at index `newest`.
     pub(crate) fn adopt(file: S::File, path: PathBuf, newest: usize, slot: Slot) -> Self {
         let generation = slot.generation;
-        let slots = Slots { file: Some(file), generation, newest, half: false };
+        let slots = Slots { file: Some(file), generation, newest, stale: false };
         let head = AtomicU64::new(slot.claim.head);
         Self { path, slots: Mutex::new(slots), claim: Mutex::new(slot.claim), head }
     }
@@ -83,16 +84,16 @@ impl<S: WalStore> Control<S> {
         let mut slots = self.slots.lock();
         let claim = self.changed(change);
         self.write_older(&mut slots, claim)?;
-        slots.half = true;
+        slots.stale = true;
         // DURABILITY: the new claim is durable; the other slot still holds the old one, which
         // counts only if the new slot is lost.
         self.write_older(&mut slots, claim)
     }
 
-    /// Ends what a [`witness_both`](Self::witness_both) that failed has begun.
+    /// Makes the other slot say what the newest does, if it may say something else that counts.
     pub(crate) fn complete(&self) -> Result<()> {
         let mut slots = self.slots.lock();
-        if !slots.half {
+        if !slots.stale {
             return Ok(());
         }
         let claim = self.claim();
@@ -153,10 +154,12 @@ impl<S: WalStore> Control<S> {
         let generation = slots.generation.saturating_add(1);
         let block = Slot { generation, claim }.encode();
         let offset = SLOT_OFFSETS.get(older).copied().unwrap_or_default();
+        // After an error any of the new bytes may be there.
+        slots.stale = true;
         self.write_and_sync(slots, offset, &block)?;
         slots.generation = generation;
         slots.newest = older;
-        slots.half = false;
+        slots.stale = false;
         *self.claim.lock() = claim;
         // ORDERING: Relaxed; pairs with nothing, because who reads it asks for the value alone.
         self.head.store(claim.head, Ordering::Relaxed);

@@ -30,16 +30,24 @@ pub(crate) struct Writer<'a, F> {
     total: u64,
     /// The bytes of the next chunk.
     buffer: Vec<u8>,
+    /// Fails where no I/O may be done at all.
+    check: &'a dyn Fn() -> Result<()>,
     /// Why it can not be finished, whatever became of what `write` returned.
     failed: Option<WalError>,
 }
 
 impl<'a, F: StoreFile> Writer<'a, F> {
-    pub(crate) fn begin(file: &'a F, path: PathBuf, header: SnapshotHeader) -> Result<Self> {
+    pub(crate) fn begin(
+        file: &'a F,
+        path: PathBuf,
+        header: SnapshotHeader,
+        check: &'a dyn Fn() -> Result<()>,
+    ) -> Result<Self> {
         let mut buffer = Vec::new();
         buffer.try_reserve_exact(CHUNK_BYTES).map_err(|_| WalError::OutOfMemory)?;
         let (at, chunks, total) = (0, 0, 0);
-        let mut writer = Self { file, path, header, at, chunks, total, buffer, failed: None };
+        let mut writer =
+            Self { file, path, header, at, chunks, total, buffer, check, failed: None };
         writer.put(&header.encode())?;
         Ok(writer)
     }
@@ -75,6 +83,7 @@ impl<'a, F: StoreFile> Writer<'a, F> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
+        (self.check)()?;
         if let Err(error) = guarded(|| self.file.write_at(self.at, bytes)) {
             let error = WalError::io_or_full("write", &self.path, error);
             self.failed = Some(error.clone());

@@ -254,3 +254,26 @@ fn the_childs_copy_refuses_appends_that_wait_for_a_thread_it_does_not_have() {
         assert_eq!(read_ids(&wal).len(), 3);
     });
 }
+
+#[test]
+fn a_child_forked_while_an_image_is_made_writes_nothing_into_it() {
+    deadline(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let wal = options().open(dir.path()).unwrap();
+        wal.append_and_sync(b"one").unwrap();
+        let end = wal.end_lsn();
+        wal.checkpoint(end, |image| {
+            // More than a chunk, so that something is written before the end.
+            let child = fork(|| i32::from(image.write_all(&[9; 900_000]).is_ok()));
+            assert_eq!(wait(child), 0, "the child's image is refused");
+            image.write_all(&[1; 1000])
+        })
+        .unwrap();
+        let mut bytes = Vec::new();
+        let mut latest = wal.snapshots().unwrap().latest().unwrap().unwrap();
+        latest.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes, [1; 1000]);
+        drop(wal);
+        assert!(options().open(dir.path()).is_ok());
+    });
+}

@@ -21,7 +21,7 @@ impl<B: Backing> Engine<B> {
     /// A store that takes hold of its log from inside a stage may let go of the last handle there.
     /// Then another thread closes, which waits for that stage.
     pub(crate) fn abandon_or_close(&self) {
-        if !codec::in_stage(self.identity()) {
+        if !codec::in_stage(self.identity()) && !self.is_admin() {
             self.close_or(true).ok();
         } else if let Some(engine) = self.this.upgrade() {
             spawn("cohort-wal-close", move || engine.abandon_or_close());
@@ -33,8 +33,8 @@ impl<B: Backing> Engine<B> {
             return Err(WalError::Reentrant);
         }
         self.backing.check()?;
-        let mut closed = self.admin.lock();
-        if *closed {
+        let mut admin = self.admin()?;
+        if *admin.closed {
             return Ok(());
         }
         let result = self.sync_and_seal();
@@ -44,7 +44,7 @@ impl<B: Backing> Engine<B> {
         self.stop_background();
         self.stop_heartbeat();
         self.stage.lock().closed = true;
-        *closed = true;
+        *admin.closed = true;
         let ended = self.in_stage("unlock", || {
             self.backing.end();
             Ok(())

@@ -28,17 +28,14 @@ impl<B: Backing> Engine<B> {
         self.enter()?;
         self.backing.check()?;
         // Others that cut, move the head or close wait here.
-        let closed = self.admin.lock();
-        if *closed {
-            return Err(WalError::Closed);
-        }
+        let _admin = self.open_admin()?;
         let end = self.place();
         let cut = find(end)?;
         self.backing.allows_cut(cut.at)?;
         self.commit(end.at(cut.at))?;
         self.enter()?;
         self.pause_and_cut(cut)?;
-        self.in_stage("truncate", || Ok(self.backing.remove_dead()))?
+        self.finish("truncate")
     }
 
     fn pause_and_cut(&self, cut: Cut) -> Result<()> {

@@ -99,8 +99,8 @@ impl<B: Backing> Engine<B> {
     /// Says in CONTROL how far the log is durable, if CONTROL does not know.
     fn beat(&self) {
         // Nothing is cut and nothing closed meanwhile.
-        let closed = self.admin.lock();
-        if *closed || self.enter().is_err() || self.backing.check().is_err() {
+        let Ok(_admin) = self.open_admin() else { return };
+        if self.enter().is_err() || self.backing.check().is_err() {
             return;
         }
         let durable = self.durable();

@@ -15,6 +15,7 @@
 //!
 //! A store call that panics poisons. After poison nothing is written.
 
+mod admin;
 mod append;
 mod background;
 mod close;
@@ -249,6 +250,13 @@ impl<B: Backing> Engine<B> {
 
     /// The lowest place where the log was cut since an era began.
     pub(crate) fn lowest_cut_since(&self, era: u64) -> Option<u64> {
+        if self.tracker.era() == era {
+            return None;
+        }
+        // A fork may have been made while somebody held the lock behind `tracker`.
+        if self.backing.check().is_err() {
+            return Some(0);
+        }
         self.tracker.lowest_cut_since(era)
     }
 
@@ -274,11 +282,6 @@ impl<B: Backing> Engine<B> {
             return Err(WalError::Closed);
         }
         Ok(())
-    }
-
-    /// Refuses calls from a forked process.
-    pub(crate) fn check_process(&self) -> Result<()> {
-        self.backing.check()
     }
 
     /// The error that flags of the tail stand for, if any.

@@ -36,6 +36,8 @@ pub(crate) struct Storage<S: WalStore> {
     live: Mutex<Vec<Arc<LiveSegment<S::File>>>>,
     /// Segments below the head whose names are not removed yet, oldest first.
     dead: Mutex<Vec<Arc<LiveSegment<S::File>>>>,
+    /// Snapshots that do not count any more, or not yet, and have their names.
+    dead_images: Mutex<Vec<u64>>,
     segment_bytes: u64,
     max_unsynced: u64,
     max_unit: u64,
@@ -110,6 +112,7 @@ impl<S: WalStore> Storage<S> {
             control,
             live: Mutex::new(live.into_iter().map(LiveSegment::new).collect()),
             dead: Mutex::new(Vec::new()),
+            dead_images: Mutex::new(Vec::new()),
             segment_bytes: options.segment_bytes,
             max_unsynced: options.max_unsynced(),
             max_unit: options.max_unit(),
@@ -292,7 +295,7 @@ impl<S: WalStore> Backing for Storage<S> {
 
     fn has_dead(&self, head: u64) -> bool {
         let dead = self.live.lock().get(1).is_some_and(|second| second.header.base <= head);
-        dead || !self.dead.lock().is_empty()
+        dead || !self.dead.lock().is_empty() || !self.dead_images.lock().is_empty()
     }
 
     fn snapshot_lsn(&self) -> Option<u64> {

@@ -15,17 +15,14 @@ impl<B: Backing> Engine<B> {
         self.enter()?;
         self.backing.check()?;
         // Others that move the head or close wait here; nobody else does.
-        let closed = self.admin.lock();
-        if *closed {
-            return Err(WalError::Closed);
-        }
+        let _admin = self.open_admin()?;
         let head = self.backing.head();
         if lsn > head {
             self.give_up(lsn, is_record)?;
             // A reader is content with what is durable; whoever changes the log is not.
             self.enter()?;
         } else if !self.backing.has_dead(head) {
-            return self.in_stage("truncate", || self.backing.complete()).map(|()| head);
+            return self.finish("truncate").map(|()| head);
         }
         let (head, durable) = (lsn.max(head), self.durable());
         self.in_stage("truncate", || self.backing.move_head(head, durable, None))??;
@@ -43,7 +40,8 @@ impl<B: Backing> Engine<B> {
         self.backing.check()?;
         let (end, head) = (self.place(), self.backing.head());
         if self.backing.snapshot_lsn() == Some(lsn) {
-            return self.in_stage("checkpoint", || self.backing.complete()).map(|()| None);
+            let _admin = self.open_admin()?;
+            return self.finish("checkpoint").map(|()| None);
         }
         if lsn < head {
             return Err(WalError::Truncated { lsn: Lsn::new(lsn), head: Lsn::new(head) });
@@ -59,20 +57,25 @@ impl<B: Backing> Engine<B> {
         Ok(Some(place))
     }
 
+    /// Ends what an earlier change of the head, or a cut, has left undone.
+    pub(super) fn finish(&self, operation: &'static str) -> Result<()> {
+        self.in_stage(operation, || {
+            self.backing.complete()?;
+            Ok(self.backing.remove_dead())
+        })?
+    }
+
     /// Makes `image` the snapshot of all below `place`, and moves the head there. Nothing happens
     /// where a snapshot counts already.
     pub(crate) fn adopt(&self, place: Place, image: &B::Image) -> Result<()> {
         self.enter()?;
         self.backing.check()?;
-        let closed = self.admin.lock();
-        if *closed {
-            return Err(WalError::Closed);
-        }
+        let _admin = self.open_admin()?;
         // What was durable and had its place when the image was begun may be truncated by now.
         self.tracker.check_place(place, self)?;
         let (lsn, head) = (place.lsn, self.backing.head());
         if self.backing.snapshot_lsn() == Some(lsn) {
-            return self.in_stage("checkpoint", || self.backing.complete());
+            return self.finish("checkpoint");
         }
         if lsn < head {
             return Err(WalError::Truncated { lsn: Lsn::new(lsn), head: Lsn::new(head) });
@@ -81,7 +84,11 @@ impl<B: Backing> Engine<B> {
             self.rotate()?;
         }
         self.enter()?;
-        self.in_stage("checkpoint", || Ok(self.backing.make_way(lsn)))??;
+        self.in_stage("checkpoint", || {
+            // A slot that could not be written may name what is in the way.
+            self.backing.complete()?;
+            Ok(self.backing.make_way(lsn))
+        })??;
         let durable = self.durable();
         self.in_stage("checkpoint", || self.backing.move_head(lsn, durable, Some(image)))?
     }

@@ -29,10 +29,11 @@ impl<S: WalStore> Wal<S> {
     /// # Errors
     /// With nothing changed: [`WalError::Io`] with the operation `checkpoint` and what `write`
     /// returned; [`WalError::Truncated`] below the head, or when the log was cut below `lsn`
-    /// meanwhile; [`WalError::NotARecord`]; [`WalError::StorageFull`]; [`WalError::Io`] when the
-    /// image could not be written. With the snapshot in place: [`WalError::Io`] with the
-    /// operation `remove` or `open` when something that it stands for could not be removed, which
-    /// goes with the next truncation or opening. Otherwise as [`sync`](Self::sync).
+    /// meanwhile; [`WalError::NotARecord`]; [`WalError::Io`] when the image could not be written.
+    /// With [`WalError::StorageFull`] the old snapshot counts or the new one: call again. With the
+    /// snapshot in place: [`WalError::Io`] with the operation `remove` or `open` when something
+    /// that it stands for could not be removed, which goes with the next truncation or opening.
+    /// Otherwise as [`sync`](Self::sync).
     ///
     /// # Examples
     /// ```
@@ -58,7 +59,8 @@ impl<S: WalStore> Wal<S> {
         let storage = self.engine.backing();
         let header = SnapshotHeader { log_id: storage.control().claim().log_id, lsn: lsn.get() };
         let (file, path) = storage.create_image(lsn.get())?;
-        let mut image = Writer::begin(&file, path.clone(), header)?;
+        let check = || self.engine.check_process();
+        let mut image = Writer::begin(&file, path.clone(), header, &check)?;
         if let Err(error) = write(&mut image) {
             // Its own failure comes back through the caller's code, and may be lost there.
             return Err(image.failure().unwrap_or(WalError::io("checkpoint", &path, error)));
@@ -76,6 +78,7 @@ impl<S: WalStore> Wal<S> {
         self.engine.check_process()?;
         let engine = Arc::clone(&self.engine);
         let ask = move || {
+            engine.check_process()?;
             let claim = engine.backing().control().claim();
             Ok(Counting { log_id: claim.log_id, lsn: claim.snapshot })
         };

@@ -28,6 +28,13 @@ impl<S: WalStore> Storage<S> {
             oldest.remove(&*self.store)?;
             discard(dead.remove(0));
         }
+        let counts = self.control.claim().snapshot;
+        let mut images = self.dead_images.lock();
+        images.retain(|lsn| *lsn != counts);
+        while let Some(lsn) = images.first() {
+            snapshot::remove(&*self.store, *lsn)?;
+            images.remove(0);
+        }
         Ok(())
     }
 
@@ -53,7 +60,9 @@ impl<S: WalStore> Storage<S> {
             // DURABILITY: the image is durable. Until CONTROL names it, it is a leftover that the
             // next opening removes, and the snapshot before counts.
             self.store.publish(image, &name).map_err(failed)?;
+            self.dead_images.lock().push(head);
         }
+        self.dead_images.lock().extend(before.filter(|lsn| *lsn < head));
         // The newest segment may be one that no sync has covered yet. It has its name, durably,
         // so CONTROL may name it; and must, before those that it named are removed.
         let newest_seq = self.newest_seq();
@@ -69,9 +78,7 @@ impl<S: WalStore> Storage<S> {
         })?;
         // DURABILITY: both slots say so, and no loss of one brings the old head back, so from here
         // on a crash may find any of the dead segments there or not, and the snapshot before.
-        let gone = before.filter(|lsn| *lsn < head);
-        let removed = gone.map_or(Ok(()), |lsn| snapshot::remove(&*self.store, lsn));
-        Ok(self.remove_below(head).and(removed))
+        Ok(self.remove_below(head))
     }
 
     /// See [`Backing::show_cut`].
@@ -87,6 +94,8 @@ impl<S: WalStore> Storage<S> {
         writer: &mut Writer<S::File>,
         at: u64,
     ) -> Result<(Seed, Covered<S::File>)> {
+        // What a slot may say that could not be written may be refuted by a cut.
+        self.control.complete()?;
         let previous = writer.active.header;
         let below = |segment: &&Arc<LiveSegment<S::File>>| segment.header.base < at;
         let prev_seq = self.live.lock().iter().rfind(below).map_or(0, |s| s.header.seq);
