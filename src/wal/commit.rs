@@ -15,8 +15,8 @@ impl<S: WalStore> Wal<S> {
     /// Blocks for a write, and at the bound on unsynced bytes for a sync.
     ///
     /// # Errors
-    /// [`WalError::StorageFull`]: nothing is lost, call again; [`WalError::Poisoned`];
-    /// [`WalError::Closed`].
+    /// [`WalError::StorageFull`]: nothing is lost, call again; [`WalError::Truncated`]: some of it
+    /// was cut off meanwhile; [`WalError::Poisoned`]; [`WalError::Closed`].
     ///
     /// # Examples
     /// ```
@@ -42,8 +42,9 @@ impl<S: WalStore> Wal<S> {
     /// Blocks for a sync, shared with every commit that waits at the same time.
     ///
     /// # Errors
-    /// [`WalError::StorageFull`]: nothing is lost, call again; [`WalError::Poisoned`] after a
-    /// failed write or sync, for good; [`WalError::Closed`].
+    /// [`WalError::StorageFull`]: nothing is lost, call again; [`WalError::Truncated`]: some of it
+    /// was cut off meanwhile; [`WalError::Poisoned`] after a failed write or sync, for good;
+    /// [`WalError::Closed`].
     ///
     /// # Examples
     /// ```
