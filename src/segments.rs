@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Result, WalError};
 use crate::format::name;
 use crate::format::segment::{FIRST_FRAME, SegmentHeader};
-use crate::store::{StoreFile, WalStore};
+use crate::store::{StoreFile, WalStore, remove_if_there};
 use crate::sync::{Arc, Mutex};
 
 /// Makes an unpublished file with the header area of a segment; `bytes` is the expected size.
@@ -104,12 +104,7 @@ impl<F: StoreFile> LiveSegment<F> {
                 self.open(store).map_err(|e| WalError::io("open", &store.locate(&name), e));
             *self.kept.lock() = Some(opened?);
         }
-        match store.remove(&name) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(WalError::io("remove", &store.locate(&name), error))
-            }
-            _ => Ok(()),
-        }
+        remove_if_there(store, &name).map_err(|e| WalError::io("remove", &store.locate(&name), e))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::format::snapshot::{
 };
 use crate::format::{BLOCK_BYTES, BlockError, LogId, name, u32_at};
 use crate::lsn::Lsn;
-use crate::store::{FileStore, StoreFile, WalStore, read_full};
+use crate::store::{FileStore, StoreFile, WalStore, read_full, remove_if_there};
 use crate::sync::Arc;
 
 /// Writes a snapshot file that has no name yet.
@@ -331,30 +331,35 @@ pub(crate) fn guarded<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> 
 /// Removes the file of a snapshot that does not count any more.
 pub(crate) fn remove<S: WalStore>(store: &S, lsn: u64) -> Result<()> {
     let name = name::snapshot(lsn);
-    match store.remove(&name) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(WalError::io("remove", &store.locate(&name), error))
-        }
-        _ => Ok(()),
-    }
+    remove_if_there(store, &name).map_err(|e| WalError::io("remove", &store.locate(&name), e))
 }
 
-/// Removes what a crash left of a snapshot at `lsn`; what somebody else put there is an error.
-pub(crate) fn remove_leftover<S: WalStore>(store: &S, lsn: u64) -> Result<()> {
+/// Whether the file of a snapshot at `lsn` begins as one of this crate's; `None` without a file.
+pub(crate) fn is_ours<S: WalStore>(store: &S, lsn: u64) -> Result<Option<bool>> {
     let name = name::snapshot(lsn);
     let path = store.locate(&name);
     let file = match store.open(&name) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // It is no regular file.
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(Some(false)),
         Err(error) => return Err(WalError::io("open", &path, error)),
     };
     let mut magic = [0; MAGIC.len()];
     read(&file, &path, 0, &mut magic)?;
-    if magic != MAGIC {
-        return Err(WalError::io("publish", &path, io::ErrorKind::AlreadyExists.into()));
+    Ok(Some(magic == MAGIC))
+}
+
+/// Removes what a crash left of a snapshot at `lsn`; what somebody else put there is an error.
+pub(crate) fn remove_leftover<S: WalStore>(store: &S, lsn: u64) -> Result<()> {
+    match is_ours(store, lsn)? {
+        Some(true) => remove(store, lsn),
+        None => Ok(()),
+        Some(false) => {
+            let path = store.locate(&name::snapshot(lsn));
+            Err(WalError::io("publish", &path, io::ErrorKind::AlreadyExists.into()))
+        }
     }
-    drop(file);
-    remove(store, lsn)
 }
 
 fn damaged(path: &Path, lsn: u64, offset: u64, why: &'static str) -> WalError {

@@ -9,11 +9,14 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::io::Read;
 
 use cohort_wal::{MemStore, Wal, WalError, WalOptions};
 
 thread_local! {
     static CALLS: Cell<u64> = const { Cell::new(0) };
+    /// Bytes that this thread asked for, freed or not.
+    static BYTES: Cell<usize> = const { Cell::new(0) };
     /// Blocks of at least so many bytes cannot be had on this thread.
     static SCARCE: Cell<usize> = const { Cell::new(usize::MAX) };
 }
@@ -23,6 +26,7 @@ struct Counting;
 /// Counts a call; whether the block can be had.
 fn granted(size: usize) -> bool {
     CALLS.with(|calls| calls.set(calls.get() + 1));
+    BYTES.with(|bytes| bytes.set(bytes.get() + size));
     size < SCARCE.with(Cell::get)
 }
 
@@ -140,4 +144,29 @@ fn replaying_ten_thousand_lent_records_allocates_less_than_fifty_times() {
     });
     assert_eq!(read, 10_000);
     assert!(during < 50, "{during} allocations");
+}
+
+#[test]
+fn an_image_of_any_size_takes_the_memory_of_a_chunk() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = Wal::open(dir.path()).unwrap();
+    let lsn = wal.append_and_sync(b"one").unwrap();
+    let asked = || BYTES.with(Cell::get);
+    let before = asked();
+    let part = [7; 1000];
+    wal.checkpoint(lsn, |image| (0..64_000).try_for_each(|_| image.write_all(&part))).unwrap();
+    // All that was ever asked for, so that nothing can have been there at once.
+    let written = asked() - before;
+    assert!(written < 400 << 10, "{written} bytes of memory for an image of 64 MB");
+    let mut snapshot = wal.snapshots().unwrap().latest().unwrap().unwrap();
+    let (before, mut piece, mut total) = (asked(), [0; 4096], 0);
+    loop {
+        match snapshot.read(&mut piece).unwrap() {
+            0 => break,
+            read => total += read,
+        }
+    }
+    assert_eq!(total, 64_000_000);
+    let read = asked() - before;
+    assert!(read < 400 << 10, "{read} bytes of memory to read it");
 }

@@ -18,11 +18,7 @@ use std::time::Duration;
 
 use cohort_wal::{Lsn, Wal, WalError, WalOptions};
 
-use common::{deadline_of, join_all};
-
-fn options() -> WalOptions {
-    WalOptions::new().segment_bytes(16 << 10).ring_bytes(64 << 10)
-}
+use common::{deadline_of, join_all, smallest as options};
 
 fn record(number: u64) -> Vec<u8> {
     let len = [8, 40, 700, 3000][(number % 4) as usize];

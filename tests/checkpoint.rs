@@ -13,12 +13,8 @@ use std::thread;
 
 use cohort_wal::{Lsn, MemStore, Wal, WalError, WalOptions, WalStore};
 
-use common::{deadline, deadline_of, join_all, read_all};
+use common::{deadline, deadline_of, join_all, names, read_all, smallest as options};
 use faulty::{EIO, ENOSPC, FaultyStore, Op};
-
-fn options() -> WalOptions {
-    WalOptions::new().segment_bytes(16 << 10).ring_bytes(64 << 10)
-}
 
 fn fill(wal: &Wal<impl WalStore>, count: u8) -> Vec<Lsn> {
     (0..count).map(|number| wal.append(&[number; 1000]).unwrap()).collect()
@@ -39,12 +35,6 @@ fn latest(wal: &Wal<impl WalStore>) -> Option<(Lsn, Vec<u8>)> {
     snapshot.read_to_end(&mut bytes).unwrap();
     assert_eq!(bytes.len() as u64, snapshot.len());
     Some((snapshot.lsn(), bytes))
-}
-
-fn names(store: &MemStore, ending: &str) -> Vec<String> {
-    let mut names = store.list().unwrap();
-    names.retain(|name| name.ends_with(ending));
-    names
 }
 
 #[test]
@@ -117,8 +107,10 @@ fn a_place_that_is_none_is_refused_before_anything_is_written() {
     }
     assert!(matches!(wal.checkpoint(lsns[4], never), Err(WalError::Truncated { .. })));
     assert!(names(&memory, ".snap").is_empty());
+    let snapshots = wal.snapshots().unwrap();
     wal.close().unwrap();
     assert!(matches!(wal.checkpoint(lsns[9], never), Err(WalError::Closed)));
+    assert!(matches!(snapshots.latest(), Err(WalError::Closed)), "others may have it open now");
     assert!(matches!(wal.snapshots(), Err(WalError::Closed)));
 }
 

@@ -14,12 +14,8 @@ use std::thread;
 
 use cohort_wal::{Lsn, MemStore, Wal, WalError, WalOptions, WalStore};
 
-use common::{deadline, deadline_of, join_all, read_all};
+use common::{deadline, deadline_of, join_all, names, read_all, smallest as options};
 use faulty::{EIO, Fault, FaultyStore, Op};
-
-fn options() -> WalOptions {
-    WalOptions::new().segment_bytes(16 << 10).ring_bytes(64 << 10)
-}
 
 /// Appends `count` records of 1,000 bytes that begin with their number; returns where they are.
 fn fill(wal: &Wal<impl WalStore>, count: u64) -> Vec<Lsn> {
@@ -37,7 +33,7 @@ fn numbers(wal: &Wal<impl WalStore>) -> Vec<u64> {
 }
 
 fn segments(store: &MemStore) -> usize {
-    store.list().unwrap().iter().filter(|name| name.ends_with(".wal")).count()
+    names(store, ".wal").len()
 }
 
 #[test]

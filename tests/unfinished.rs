@@ -13,36 +13,38 @@ use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-use cohort_wal::{Lsn, MemStore, Wal, WalError, WalOptions, WalStore};
+use cohort_wal::{Lsn, MemStore, Wal, WalError};
 
-use common::{deadline, deadline_of, read_all};
-use faulty::{EIO, ENOSPC, Fault, FaultyStore, Op};
+use common::{deadline, deadline_of, names, read_all, smallest as options};
+use faulty::{EIO, ENOSPC, Fault, FaultyStore, Op, Script};
 
 /// No space, and some of the bytes are there all the same.
 const LATE_FULL: Fault = Fault::Late(ErrorKind::StorageFull);
 
-fn options() -> WalOptions {
-    WalOptions::new().segment_bytes(16 << 10).ring_bytes(64 << 10)
+/// A log of durable records, and what makes it fail.
+struct Filled {
+    memory: MemStore,
+    script: Script,
+    wal: Wal<FaultyStore<MemStore>>,
+    lsns: Vec<Lsn>,
 }
 
-fn fill(wal: &Wal<impl WalStore>, count: u8) -> Vec<Lsn> {
-    (0..count).map(|number| wal.append(&[number; 1000]).unwrap()).collect()
-}
-
-fn names(store: &MemStore, ending: &str) -> Vec<String> {
-    let mut names = store.list().unwrap();
-    names.retain(|name| name.ends_with(ending));
-    names
+impl Filled {
+    fn with(records: u8) -> Self {
+        let memory = MemStore::new();
+        let (store, script) = FaultyStore::over(memory.clone());
+        let wal = options().open_store(store).unwrap();
+        let append = |number: u8| wal.append(&[number; 1000]).unwrap();
+        let lsns = (0..records).map(append).collect();
+        wal.sync().unwrap();
+        Self { memory, script, wal, lsns }
+    }
 }
 
 #[test]
 fn the_retry_of_a_half_checkpoint_gives_the_space_back() {
     deadline(|| {
-        let memory = MemStore::new();
-        let (store, script) = FaultyStore::over(memory.clone());
-        let wal = options().open_store(store).unwrap();
-        let lsns = fill(&wal, 60);
-        wal.sync().unwrap();
+        let Filled { memory, script, wal, lsns } = Filled::with(60);
         wal.checkpoint(lsns[2], |out| out.write_all(b"old")).unwrap();
         let before = names(&memory, ".wal").len();
         script.fail_once(Op::Write, 5, ENOSPC);
@@ -58,11 +60,7 @@ fn the_retry_of_a_half_checkpoint_gives_the_space_back() {
 #[test]
 fn the_retry_of_a_half_truncation_removes_the_snapshot() {
     deadline(|| {
-        let memory = MemStore::new();
-        let (store, script) = FaultyStore::over(memory.clone());
-        let wal = options().open_store(store).unwrap();
-        let lsns = fill(&wal, 60);
-        wal.sync().unwrap();
+        let Filled { memory, script, wal, lsns } = Filled::with(60);
         wal.checkpoint(lsns[2], |out| out.write_all(b"old")).unwrap();
         script.fail_once(Op::Write, 1, ENOSPC);
         let made = wal.truncate_before(lsns[50]);
@@ -77,11 +75,7 @@ fn the_retry_of_a_half_truncation_removes_the_snapshot() {
 #[test]
 fn a_snapshot_that_could_not_be_removed_goes_with_the_next_truncation() {
     deadline(|| {
-        let memory = MemStore::new();
-        let (store, script) = FaultyStore::over(memory.clone());
-        let wal = options().open_store(store).unwrap();
-        let lsns = fill(&wal, 12);
-        wal.sync().unwrap();
+        let Filled { memory, script, wal, lsns } = Filled::with(12);
         wal.checkpoint(lsns[2], |out| out.write_all(b"old")).unwrap();
         script.fail_always(Op::Remove, EIO);
         let made = wal.checkpoint(lsns[4], |out| out.write_all(b"image"));
@@ -96,11 +90,7 @@ fn a_snapshot_that_could_not_be_removed_goes_with_the_next_truncation() {
 #[test]
 fn a_checkpoint_that_found_no_space_leaves_no_image() {
     deadline(|| {
-        let memory = MemStore::new();
-        let (store, script) = FaultyStore::over(memory.clone());
-        let wal = options().open_store(store).unwrap();
-        let lsns = fill(&wal, 12);
-        wal.sync().unwrap();
+        let Filled { memory, script, wal, lsns } = Filled::with(12);
         for lsn in &lsns[2..8] {
             script.fail_once(Op::Write, 4, ENOSPC);
             let made = wal.checkpoint(*lsn, |out| out.write_all(b"image"));
@@ -115,11 +105,7 @@ fn a_checkpoint_that_found_no_space_leaves_no_image() {
 #[test]
 fn a_cut_below_a_head_that_found_no_space_survives_a_crash() {
     deadline(|| {
-        let memory = MemStore::new();
-        let (store, script) = FaultyStore::over(memory.clone());
-        let wal = options().open_store(store).unwrap();
-        let lsns = fill(&wal, 60);
-        wal.sync().unwrap();
+        let Filled { memory, script, wal, lsns } = Filled::with(60);
         script.fail_once(Op::Write, 0, LATE_FULL);
         let moved = wal.truncate_before(lsns[50]);
         assert!(matches!(moved, Err(WalError::StorageFull { .. })), "{moved:?}");
@@ -143,11 +129,7 @@ fn a_cut_below_a_head_that_found_no_space_survives_a_crash() {
 #[test]
 fn a_checkpoint_made_again_for_want_of_space_survives_a_crash() {
     deadline(|| {
-        let memory = MemStore::new();
-        let (store, script) = FaultyStore::over(memory.clone());
-        let wal = options().open_store(store).unwrap();
-        let lsns = fill(&wal, 60);
-        wal.sync().unwrap();
+        let Filled { memory, script, wal, lsns } = Filled::with(60);
         script.fail_once(Op::Write, 4, LATE_FULL);
         let made = wal.checkpoint(lsns[50], |out| out.write_all(b"image"));
         assert!(matches!(made, Err(WalError::StorageFull { .. })), "{made:?}");
@@ -197,10 +179,8 @@ fn reading_calls_back(
     under: fn(&Wal<FaultyStore<MemStore>>, Lsn) -> Result<(), WalError>,
 ) {
     deadline_of(5, move || {
-        let (store, script) = FaultyStore::over(MemStore::new());
-        let wal = Arc::new(options().open_store(store).unwrap());
-        let lsns = fill(&wal, 12);
-        wal.sync().unwrap();
+        let Filled { script, wal, lsns, .. } = Filled::with(12);
+        let wal = Arc::new(wal);
         let log: Arc<OnceLock<Weak<Wal<FaultyStore<MemStore>>>>> = Arc::default();
         log.set(Arc::downgrade(&wal)).unwrap();
         let called = Arc::new(AtomicBool::new(false));

@@ -10,13 +10,9 @@ mod common;
 use std::thread::sleep;
 use std::time::Duration;
 
-use cohort_wal::{Lsn, MemSnapshot, MemStore, Wal, WalError, WalOptions};
+use cohort_wal::{Lsn, MemSnapshot, MemStore, Wal, WalError};
 
-use common::{deadline, read_all};
-
-fn options() -> WalOptions {
-    WalOptions::new().segment_bytes(16 << 10).ring_bytes(64 << 10)
-}
+use common::{deadline, read_all, smallest as options};
 
 /// What the disk has when the last of these records is damaged.
 fn damaged(mut disk: MemSnapshot, record: &[u8]) -> MemStore {

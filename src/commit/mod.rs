@@ -104,8 +104,8 @@ impl Tracker {
     /// Every byte below is on stable storage.
     #[inline]
     pub(crate) fn durable(&self) -> u64 {
-        // ORDERING: Acquire; pairs with `finish`, so that whoever sees an LSN durable also sees
-        // what the leader did before it said so.
+        // ORDERING: Acquire; pairs with `finish` and `Turn::cut`, so that whoever sees an LSN
+        // durable also sees what the leader did before it said so.
         self.durable.load(Ordering::Acquire)
     }
 
@@ -146,7 +146,7 @@ impl Tracker {
     }
 
     fn enter(&self, target: Place, waiting: Waiting, work: &impl Cohort) -> Result<Entered> {
-        let mut state = self.state.lock();
+        let state = self.state.lock();
         if let Some(cut) = state.cuts.below(target) {
             drop(state);
             return Err(cut_off(cut, work.head()));
@@ -157,20 +157,33 @@ impl Tracker {
         if let Some(cause) = &state.poison {
             return Err(cause.clone());
         }
+        Ok(match self.join(state, target.lsn, waiting) {
+            None => Entered::Lead,
+            Some((waiter, awake)) => Entered::Wait(waiter, awake),
+        })
+    }
+
+    /// Takes leadership, or a place in the list, and for how long to stay awake there.
+    fn join(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        target: u64,
+        waiting: Waiting,
+    ) -> Option<(Arc<Waiter>, Duration)> {
         state.hurry |= waiting != Waiting::Commit;
         if !state.leading {
             state.leading = true;
-            return Ok(Entered::Lead);
+            return None;
         }
         let waiter = Arc::new(Waiter::new());
         let attends = waiting != Waiting::Turn && std::mem::take(&mut state.unattended);
         let awake = if attends { state.policy.awake() } else { Duration::ZERO };
-        let (target, awakes) = (target.lsn, !awake.is_zero());
-        state.waiters.push(Entry { target, waiting, waiter: Arc::clone(&waiter), awake: awakes });
+        let (waits, stays) = (Arc::clone(&waiter), !awake.is_zero());
+        state.waiters.push(Entry { target, waiting, waiter: waits, awake: stays });
         if state.gathering && (state.hurry || state.complete()) {
             self.arrivals.notify_one();
         }
-        Ok(Entered::Wait(waiter, awake))
+        Some((waiter, awake))
     }
 
     /// Leads cohorts until `target` is durable or failed. Leadership is held on entry and passed

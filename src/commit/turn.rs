@@ -43,7 +43,7 @@ impl Cuts {
         self.0.push(Cut { era, lsn });
     }
 
-    /// The lowest cut since the era of `place`.
+    /// The lowest cut since an era began.
     fn lowest_since(&self, era: u64) -> Option<u64> {
         self.0.iter().find(|cut| cut.era > era).map(|cut| cut.lsn)
     }
@@ -63,31 +63,31 @@ impl Tracker {
         self.era.load(Ordering::Acquire)
     }
 
-    /// The lowest cut since an era began.
-    #[inline]
+    /// The lowest cut since an era began that is over.
     pub(crate) fn lowest_cut_since(&self, era: u64) -> Option<u64> {
-        if self.era() == era { None } else { self.state.lock().cuts.lowest_since(era) }
+        self.state.lock().cuts.lowest_since(era)
     }
 
     /// Fails when the log was cut below `place`.
     pub(crate) fn check_place(&self, place: Place, work: &impl Cohort) -> Result<()> {
-        match self.lowest_cut_since(place.era).filter(|cut| *cut < place.lsn) {
-            Some(cut) => Err(cut_off(cut, work.head())),
-            None => Ok(()),
+        if self.era() == place.era {
+            return Ok(());
         }
+        let cut = self.state.lock().cuts.below(place);
+        cut.map_or(Ok(()), |cut| Err(cut_off(cut, work.head())))
     }
 
     /// Waits for leadership. Nobody else syncs, and `durable` stands still, until it is dropped.
     pub(crate) fn turn<'a, C: Cohort>(&'a self, work: &'a C) -> Result<Turn<'a, C>> {
-        use super::Entered::{Durable, Lead, Wait};
-
-        let forever = Place { lsn: u64::MAX, era: u64::MAX };
-        match self.enter(forever, Waiting::Turn, work)? {
-            Durable | Lead => {}
-            Wait(waiter, awake) => match waiter.wait(awake) {
-                Verdict::Durable | Verdict::Lead => {}
-                Verdict::Failed(error) => return Err(error),
-            },
+        let state = self.state.lock();
+        if let Some(cause) = &state.poison {
+            return Err(cause.clone());
+        }
+        // No sync satisfies it.
+        if let Some((waiter, awake)) = self.join(state, u64::MAX, Waiting::Turn)
+            && let Verdict::Failed(error) = waiter.wait(awake)
+        {
+            return Err(error);
         }
         Ok(Turn { tracker: self, work })
     }

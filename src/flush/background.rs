@@ -4,13 +4,13 @@
 //! Caller threads do all the work there is without it; it is a second pair of hands. Its thread
 //! starts when the ring first runs full, polls while there is a backlog, and parks when there is
 //! none. It never retries: after any error it parks until an appender finds the ring full again.
-//! It holds the engine weakly, and ends with it or when the log is closed.
 
 use std::time::Duration;
 
+use super::helper::Helper;
 use super::stage::Wrote;
 use super::{Backing, Engine, Intent};
-use crate::sync::{Arc, Condvar, Mutex, Weak, sleep, spawn};
+use crate::sync::{Arc, Weak, sleep, spawn};
 
 /// Backlogs below this, in bytes, are left to grow.
 const WORTHWHILE_BYTES: u64 = 256 << 10;
@@ -19,72 +19,13 @@ const POLL: Duration = Duration::from_micros(500);
 /// Parks after this many looks that found nothing to do.
 const IDLE_POLLS: u32 = 40;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Demand {
-    /// No thread yet.
-    Dormant,
-    Idle,
-    Wanted,
-    Stopped,
-}
-
-/// What appenders and the background writer share.
-#[derive(Debug)]
-pub(super) struct Background {
-    demand: Mutex<Demand>,
-    wake: Condvar,
-}
-
-impl Background {
-    pub(super) fn new() -> Self {
-        Self { demand: Mutex::new(Demand::Dormant), wake: Condvar::new() }
-    }
-
-    /// Ends the thread, now or as soon as it looks.
-    pub(super) fn stop(&self) {
-        *self.demand.lock() = Demand::Stopped;
-        self.wake.notify_one();
-    }
-
-    /// Parks until there is a demand; false when there will be none any more.
-    fn park(&self) -> bool {
-        let mut demand = self.demand.lock();
-        loop {
-            match *demand {
-                Demand::Stopped => return false,
-                Demand::Wanted => {
-                    *demand = Demand::Idle;
-                    return true;
-                }
-                Demand::Dormant | Demand::Idle => self.wake.wait(&mut demand),
-            }
-        }
-    }
-}
-
 impl<B: Backing> Engine<B> {
-    /// Wakes the background writer, starting it if need be. Without a thread to be had the log
-    /// goes on as well.
+    /// Wakes the background writer, starting it if need be.
     pub(super) fn want_background(&self) {
-        let mut demand = self.background.demand.lock();
-        match *demand {
-            Demand::Dormant => {
-                let (engine, shared) = (self.this.clone(), Arc::clone(&self.background));
-                if spawn("cohort-wal-writer", move || work(&engine, &shared)) {
-                    *demand = Demand::Wanted;
-                }
-            }
-            Demand::Idle => {
-                *demand = Demand::Wanted;
-                self.background.wake.notify_one();
-            }
-            Demand::Wanted | Demand::Stopped => {}
-        }
-    }
-
-    /// Ends the background writer for good.
-    pub(crate) fn stop_background(&self) {
-        self.background.stop();
+        self.background.want(|| {
+            let (engine, shared) = (self.this.clone(), Arc::clone(&self.background));
+            spawn("cohort-wal-writer", move || work(&engine, &shared))
+        });
     }
 
     /// Writes the backlog if that is worthwhile, and syncs well before the bound; `None` after an
@@ -119,7 +60,7 @@ impl<B: Backing> Engine<B> {
     }
 }
 
-fn work<B: Backing>(engine: &Weak<Engine<B>>, shared: &Background) {
+fn work<B: Backing>(engine: &Weak<Engine<B>>, shared: &Helper) {
     while shared.park() {
         let mut idle = 0;
         while idle < IDLE_POLLS {

@@ -1,5 +1,6 @@
 //! Closing: the end of appends, of debts, and of I/O.
 
+use super::heartbeat::Heart;
 use super::{Backing, Engine};
 use crate::codec;
 use crate::commit::Waiting;
@@ -41,8 +42,8 @@ impl<B: Backing> Engine<B> {
         if !give_up && result.as_ref().is_err_and(WalError::loses_nothing) {
             return result;
         }
-        self.stop_background();
-        self.stop_heartbeat();
+        self.background.stop();
+        self.heart.iter().for_each(Heart::stop);
         self.stage.lock().closed = true;
         *admin.closed = true;
         let ended = self.in_stage("unlock", || {

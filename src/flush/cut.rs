@@ -5,7 +5,6 @@
 //! segment published, which is where the cut happens on disk; then in memory, in one go: `durable`,
 //! `written`, the seed, the tail.
 
-use super::large::Pause;
 use super::{Backing, Engine};
 use crate::commit::Cohort;
 use crate::error::{Result, WalError};
@@ -39,13 +38,8 @@ impl<B: Backing> Engine<B> {
     }
 
     fn pause_and_cut(&self, cut: Cut) -> Result<()> {
-        let _owner = self.pause.lock();
-        let frozen = match self.ring.pause() {
-            Ok(frozen) => frozen,
-            // PAUSED has no other owner while the lock is held.
-            Err(flags) => return self.refuse(flags).and(Err(WalError::Closed)),
-        };
-        let mut pause = Pause::begun(self, frozen);
+        let mut pause = self.pause()?;
+        let frozen = pause.at();
         self.drain(frozen)?;
         let turn = self.tracker.turn(self)?;
         let mut stage = self.stage.lock();

@@ -4,8 +4,7 @@ use super::stage::Wrote;
 use super::{Backing, Debt, Engine, Intent, Stage};
 use crate::codec::Unit;
 use crate::error::{Result, WalError};
-use crate::lsn::LSN_LIMIT;
-use crate::lsn::Place;
+use crate::lsn::{LSN_LIMIT, Place};
 use crate::sync::{MutexGuard, Poll};
 
 impl<B: Backing> Engine<B> {
@@ -13,13 +12,8 @@ impl<B: Backing> Engine<B> {
     pub(super) fn append_large(&self, unit: &mut Unit) -> Result<Place> {
         self.enter()?;
         self.backing.check()?;
-        let _owner = self.pause.lock();
-        let frozen = match self.ring.pause() {
-            Ok(frozen) => frozen,
-            // PAUSED has no other owner while the lock is held.
-            Err(flags) => return self.refuse(flags).and(Err(WalError::Closed)),
-        };
-        let mut pause = Pause::begun(self, frozen);
+        let mut pause = self.pause()?;
+        let frozen = pause.at;
         // No cut comes during a pause of somebody else's.
         let place = Place { lsn: frozen, era: self.tracker.era() };
         if frozen >= LSN_LIMIT - unit.len() {
@@ -29,6 +23,16 @@ impl<B: Backing> Engine<B> {
         let result = self.write_large(&mut stage, unit, frozen, &mut pause);
         pause.end(&mut stage);
         result.map(|()| place)
+    }
+
+    /// Raises PAUSED; fails on a log that is closed or poisoned.
+    pub(super) fn pause(&self) -> Result<Pause<'_, B>> {
+        let owner = self.pause.lock();
+        match self.ring.pause() {
+            Ok(frozen) => Ok(Pause { engine: self, _owner: owner, at: frozen, over: false }),
+            // PAUSED has no other owner while the lock is held.
+            Err(flags) => self.refuse(flags).and(Err(WalError::Closed)),
+        }
     }
 
     /// Writes everything below `frozen`, which waits for the reservations there, and secures a
@@ -93,17 +97,20 @@ impl<B: Backing> Engine<B> {
     }
 }
 
-/// Ownership of PAUSED. However it ends, the log is reopened under the write stage, at the place
-/// that the unit has used up or not.
+/// Ownership of PAUSED, and of its lock. However it ends, the log is reopened under the write
+/// stage, at the place that the unit has used up or not.
 pub(super) struct Pause<'a, B: Backing> {
     engine: &'a Engine<B>,
+    _owner: MutexGuard<'a, ()>,
+    /// Where the log was frozen, until something else is said.
     at: u64,
     over: bool,
 }
 
-impl<'a, B: Backing> Pause<'a, B> {
-    pub(super) fn begun(engine: &'a Engine<B>, frozen: u64) -> Self {
-        Self { engine, at: frozen, over: false }
+impl<B: Backing> Pause<'_, B> {
+    /// Where the log goes on.
+    pub(super) fn at(&self) -> u64 {
+        self.at
     }
 
     /// Says where the log goes on, if not where it was frozen.

@@ -22,6 +22,7 @@ mod close;
 mod cohort;
 mod cut;
 mod heartbeat;
+mod helper;
 mod large;
 #[cfg(any(test, all(loom, feature = "loom")))]
 pub(crate) mod model;
@@ -43,8 +44,8 @@ use crate::ring::{CLOSED, POISONED, Ring};
 use crate::stats::Stats;
 use crate::sync::{Arc, AtomicU32, CachePadded, Mutex, Ordering, Poll, Weak};
 
-use background::Background;
 use heartbeat::Heart;
+use helper::Helper;
 
 pub(crate) use cut::Cut;
 pub(crate) use storage::Storage;
@@ -161,8 +162,8 @@ pub(crate) struct Engine<B: Backing> {
     /// The checksum state of the epoch that is appended in.
     seed: CachePadded<AtomicU32>,
     max_unsynced: u64,
-    background: Arc<Background>,
-    heart: Option<Arc<Heart>>,
+    background: Arc<Helper>,
+    heart: Option<Heart>,
     /// For the threads of helpers.
     this: Weak<Self>,
     stats: Arc<Stats>,
@@ -187,8 +188,8 @@ impl<B: Backing> Engine<B> {
             admin: Mutex::new(false),
             seed: CachePadded::new(AtomicU32::new(seed.0)),
             max_unsynced: limits.max_unsynced,
-            background: Arc::new(Background::new()),
-            heart: limits.heartbeat.map(|every| Arc::new(Heart::new(every))),
+            background: Arc::new(Helper::new()),
+            heart: limits.heartbeat.map(Heart::new),
             this: this.clone(),
             stats,
         })

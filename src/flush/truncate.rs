@@ -96,16 +96,15 @@ impl<B: Backing> Engine<B> {
     /// Makes ready for a head at `lsn`.
     fn give_up(&self, lsn: u64, is_record: impl FnOnce(Place) -> Result<()>) -> Result<()> {
         // Who holds `admin` keeps cuts away.
-        let place = self.place().at(lsn);
-        let end = self.end();
-        if lsn > end {
+        let end = self.place();
+        if lsn > end.lsn {
             return Err(WalError::NotARecord { lsn: Lsn::new(lsn) });
         }
-        if lsn < end {
-            is_record(place)?;
+        if lsn < end.lsn {
+            is_record(end.at(lsn))?;
         }
-        self.commit(place)?;
-        if lsn == end {
+        self.commit(end.at(lsn))?;
+        if lsn == end.lsn {
             // What comes behind the end goes to another segment, so that this one can go.
             self.rotate()?;
         }

@@ -1,8 +1,8 @@
 //! CONTROL: two slots, at 0 and at 4096; the valid one with the higher generation counts.
 
 use super::{
-    BLOCK_BYTES, BlockError, LogId, MAJOR, MINOR, array, check_block, close_block, put, u16_at,
-    u32_at, u64_at,
+    BLOCK_BYTES, BlockError, LogId, array, check_block, close_block, open_block, put, u32_at,
+    u64_at,
 };
 
 /// Bytes of the whole file.
@@ -40,10 +40,7 @@ pub(crate) struct Slot {
 impl Slot {
     pub(crate) fn encode(&self) -> [u8; BLOCK_BYTES] {
         let flags = if self.claim.clean { CLEAN } else { 0 };
-        let mut block = [0; BLOCK_BYTES];
-        put(&mut block, 0, &MAGIC);
-        put(&mut block, 8, &MAJOR.to_le_bytes());
-        put(&mut block, 10, &MINOR.to_le_bytes());
+        let mut block = open_block(MAGIC);
         put(&mut block, 16, &self.generation.to_le_bytes());
         put(&mut block, 24, &self.claim.log_id);
         put(&mut block, 40, &self.claim.newest_seq.to_le_bytes());
@@ -57,10 +54,6 @@ impl Slot {
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, BlockError> {
         check_block(bytes, MAGIC)?;
-        let (major, incompat) = (u16_at(bytes, 8), u32_at(bytes, 12));
-        if major != MAJOR || incompat != 0 {
-            return Err(BlockError::Unsupported { major, incompat });
-        }
         Ok(Self {
             generation: u64_at(bytes, 16),
             claim: Claim {

@@ -68,13 +68,22 @@ pub(crate) fn put(bytes: &mut [u8], offset: usize, value: &[u8]) {
     }
 }
 
+/// A block of this version, as yet without what it says.
+fn open_block(magic: [u8; 8]) -> [u8; BLOCK_BYTES] {
+    let mut block = [0; BLOCK_BYTES];
+    put(&mut block, 0, &magic);
+    put(&mut block, 8, &MAJOR.to_le_bytes());
+    put(&mut block, 10, &MINOR.to_le_bytes());
+    block
+}
+
 /// Finishes a block by its checksum.
 fn close_block(block: &mut [u8; BLOCK_BYTES]) {
     let crc = crc32c::crc32c(block.get(..BLOCK_CRC).unwrap_or_default());
     put(block, BLOCK_CRC, &crc.to_le_bytes());
 }
 
-/// Checks magic and checksum of a block before any other field is believed.
+/// Checks magic, checksum and version of a block before any other field is believed.
 fn check_block(bytes: &[u8], magic: [u8; 8]) -> Result<(), BlockError> {
     if array::<8>(bytes, 0) != magic {
         return Err(BlockError::Foreign);
@@ -82,6 +91,10 @@ fn check_block(bytes: &[u8], magic: [u8; 8]) -> Result<(), BlockError> {
     let covered = bytes.get(..BLOCK_CRC).ok_or(BlockError::Damaged)?;
     if bytes.len() < BLOCK_BYTES || crc32c::crc32c(covered) != u32_at(bytes, BLOCK_CRC) {
         return Err(BlockError::Damaged);
+    }
+    let (major, incompat) = (u16_at(bytes, 8), u32_at(bytes, 12));
+    if major != MAJOR || incompat != 0 {
+        return Err(BlockError::Unsupported { major, incompat });
     }
     Ok(())
 }

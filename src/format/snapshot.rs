@@ -1,8 +1,7 @@
 //! Snapshot files: a header, chunks, an end.
 
 use super::{
-    BLOCK_BYTES, BlockError, LogId, MAJOR, MINOR, array, check_block, close_block, put, u16_at,
-    u32_at, u64_at,
+    BLOCK_BYTES, BlockError, LogId, array, check_block, close_block, open_block, put, u64_at,
 };
 
 pub(crate) const MAGIC: [u8; 8] = *b"COHRTSNP";
@@ -26,10 +25,7 @@ pub(crate) struct SnapshotHeader {
 
 impl SnapshotHeader {
     pub(crate) fn encode(&self) -> [u8; BLOCK_BYTES] {
-        let mut block = [0; BLOCK_BYTES];
-        put(&mut block, 0, &MAGIC);
-        put(&mut block, 8, &MAJOR.to_le_bytes());
-        put(&mut block, 10, &MINOR.to_le_bytes());
+        let mut block = open_block(MAGIC);
         put(&mut block, 24, &self.log_id);
         put(&mut block, 40, &self.lsn.to_le_bytes());
         close_block(&mut block);
@@ -38,10 +34,6 @@ impl SnapshotHeader {
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, BlockError> {
         check_block(bytes, MAGIC)?;
-        let (major, incompat) = (u16_at(bytes, 8), u32_at(bytes, 12));
-        if major != MAJOR || incompat != 0 {
-            return Err(BlockError::Unsupported { major, incompat });
-        }
         Ok(Self { log_id: array(bytes, 24), lsn: u64_at(bytes, 40) })
     }
 

@@ -12,7 +12,7 @@ mod salvage;
 pub(crate) use boundary::Boundary;
 pub(crate) use iter::Beside;
 pub use iter::WalIter;
+pub(crate) use readonly::iterate;
 pub use readonly::{SegmentInfo, WalReader};
-pub(crate) use readonly::{iterate, open_directory};
 pub use record::{Record, RecordRef};
 pub use salvage::Salvage;

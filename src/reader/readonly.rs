@@ -1,6 +1,5 @@
 //! [`WalReader`]: reading a log without its lock, beside a writer that may be at work.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Beside, WalIter};
@@ -9,7 +8,7 @@ use crate::format::name;
 use crate::format::segment::SegmentHeader;
 use crate::lsn::{Lsn, Place};
 use crate::options::WalOptions;
-use crate::recovery::{Look, current_head, current_snapshot, survey_read_only};
+use crate::recovery::{Look, current_head, current_snapshot, open_directory, survey_read_only};
 use crate::segments::LiveSegment;
 use crate::snapshot::Snapshots;
 use crate::store::{FileStore, StoreFile, WalStore};
@@ -124,17 +123,6 @@ pub(crate) fn iterate(
     let live = live.iter().map(|header| LiveSegment::new(*header)).collect();
     let beside: Arc<dyn Beside> = Arc::clone(store) as _;
     WalIter::over(Arc::clone(store), live, head, from, end, Some((beside, 0)))
-}
-
-/// The directory of a log that is only looked at.
-pub(crate) fn open_directory(dir: &Path) -> Result<FileStore> {
-    FileStore::existing(dir).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => WalError::NotFound { path: dir.to_path_buf() },
-        io::ErrorKind::NotADirectory => {
-            WalError::NotALog { path: dir.to_path_buf(), why: "it is not a directory" }
-        }
-        _ => WalError::io("open", dir, error),
-    })
 }
 
 impl WalReader {

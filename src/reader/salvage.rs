@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io;
 use std::path::Path;
 
 use super::iter::readable_record;
@@ -10,7 +9,7 @@ use super::record::{Record, RecordRef};
 use crate::error::{Result, WalError};
 use crate::lsn::Lsn;
 use crate::options::WalOptions;
-use crate::recovery::{Found, Route, Walk, route};
+use crate::recovery::{Found, Route, Walk, open_directory, route};
 use crate::store::{FileStore, WalStore};
 use crate::sync::Arc;
 
@@ -110,15 +109,7 @@ impl WalOptions {
     /// # }
     /// ```
     pub fn salvage(self, dir: impl AsRef<Path>) -> Result<Salvage> {
-        let dir = dir.as_ref();
-        let store = FileStore::existing(dir).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => WalError::NotFound { path: dir.to_path_buf() },
-            io::ErrorKind::NotADirectory => {
-                WalError::NotALog { path: dir.to_path_buf(), why: "it is not a directory" }
-            }
-            _ => WalError::io("open", dir, error),
-        })?;
-        self.salvage_store(store)
+        self.salvage_store(open_directory(dir.as_ref())?)
     }
 
     /// The same, from a store of any kind.

@@ -16,7 +16,7 @@ use crate::lsn::{LSN_LIMIT, Lsn};
 use crate::options::WalOptions;
 use crate::scan::{BLOCK, Step, to_u64};
 use crate::segments::{construct, publish, random};
-use crate::store::{StoreFile, WalStore};
+use crate::store::{StoreFile, WalStore, remove_if_there};
 
 /// How applying a plan ended.
 pub(super) enum Outcome<S: WalStore> {
@@ -138,12 +138,7 @@ fn below_head(plan: &Plan) -> &[SegmentHeader] {
 }
 
 fn remove<S: WalStore>(store: &S, name: &str) -> Result<()> {
-    match store.remove(name) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(WalError::io("remove", &store.locate(name), error))
-        }
-        _ => Ok(()),
-    }
+    remove_if_there(store, name).map_err(|e| WalError::io("remove", &store.locate(name), e))
 }
 
 fn remove_dead<S: WalStore>(

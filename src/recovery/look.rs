@@ -4,6 +4,9 @@
 //! frame was not written yet when its block was read and was when the next one was. So everything
 //! is read again a few times before anything is called damage.
 
+use std::io;
+use std::path::Path;
+
 use super::extent::{self, Search};
 use super::plan::{self, Survey};
 use super::survey::{self, Listing};
@@ -11,7 +14,7 @@ use crate::error::{Result, WalError};
 use crate::format::control::Claim;
 use crate::format::segment::SegmentHeader;
 use crate::snapshot::Counting;
-use crate::store::WalStore;
+use crate::store::{FileStore, WalStore};
 use crate::sync::Poll;
 
 /// How often a look is repeated.
@@ -64,6 +67,17 @@ pub(super) fn patiently<T>(
         attempt = attempt.saturating_add(1);
         poll.wait();
     }
+}
+
+/// The directory of a log that is there.
+pub(crate) fn open_directory(dir: &Path) -> Result<FileStore> {
+    FileStore::existing(dir).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => WalError::NotFound { path: dir.to_path_buf() },
+        io::ErrorKind::NotADirectory => {
+            WalError::NotALog { path: dir.to_path_buf(), why: "it is not a directory" }
+        }
+        _ => WalError::io("open", dir, error),
+    })
 }
 
 /// The oldest LSN that the log in `store` keeps now.

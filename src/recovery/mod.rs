@@ -57,7 +57,7 @@ use crate::segments::random;
 use crate::store::WalStore;
 
 pub(crate) use inventory::{Inventory, Listed, Slots, counting, take_inventory};
-pub(crate) use look::{Look, current_head, current_snapshot, survey_read_only};
+pub(crate) use look::{Look, current_head, current_snapshot, open_directory, survey_read_only};
 pub use repair::{Repair, RepairCopy, RepairEffect, RepairReport, repair, repair_store};
 pub use report::RecoveryReport;
 pub(crate) use salvage::{Route, route};

@@ -16,7 +16,7 @@ use crate::format::snapshot;
 use crate::format::{BlockError, array};
 use crate::lsn::{ALIGNMENT, LSN_LIMIT, Lsn};
 use crate::scan::read_full;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, is_ours};
 use crate::store::WalStore;
 
 /// The names in a store, by what they say they are.
@@ -85,7 +85,7 @@ pub(super) fn refuse_without_control<S: WalStore>(store: &S, listing: &Listing) 
     let mut first = None;
     for name in segments.chain(snapshots) {
         match read_start(store, &name, SEGMENT_HEADER_BYTES) {
-            Ok(Some(bytes)) if is_ours(&bytes) => {
+            Ok(Some(bytes)) if begins_as_ours(&bytes) => {
                 return damaged(store.locate(name::CONTROL), 0, "CONTROL is missing");
             }
             Ok(_) => first = first.or(Some(name)),
@@ -96,7 +96,7 @@ pub(super) fn refuse_without_control<S: WalStore>(store: &S, listing: &Listing) 
     WalError::NotALog { path, why: "it is not a file of this crate, and there is no CONTROL" }
 }
 
-fn is_ours(bytes: &[u8]) -> bool {
+fn begins_as_ours(bytes: &[u8]) -> bool {
     let foreign = HeaderArea::Unusable(BlockError::Foreign);
     let control = decode_slots(bytes).iter().any(|slot| *slot != Err(BlockError::Foreign));
     control || array::<8>(bytes, 0) == snapshot::MAGIC || decode_area(bytes) != foreign
@@ -104,9 +104,8 @@ fn is_ours(bytes: &[u8]) -> bool {
 
 /// A leftover snapshot, if it is one of this crate's.
 pub(super) fn own_snapshot<S: WalStore>(store: &S, lsn: u64) -> Result<Option<String>> {
-    let name = name::snapshot(lsn);
-    let start = read_start(store, &name, snapshot::MAGIC.len())?;
-    Ok(start.is_some_and(|bytes| bytes == snapshot::MAGIC).then_some(name))
+    let ours = is_ours(store, lsn)?.unwrap_or(false);
+    Ok(ours.then(|| name::snapshot(lsn)))
 }
 
 /// What CONTROL says.
@@ -148,7 +147,7 @@ pub(super) fn read_control<S: WalStore>(store: &S, listing: &Listing) -> Result<
         [Ok(a), _] => (0, a),
         [_, Ok(b)] => (1, b),
         [Err(BlockError::Foreign), Err(BlockError::Foreign)] => {
-            return refuse(is_ours(&bytes), "CONTROL is not a file of this crate");
+            return refuse(begins_as_ours(&bytes), "CONTROL is not a file of this crate");
         }
         _ => return refuse(true, "both slots of CONTROL are damaged"),
     };
@@ -167,7 +166,7 @@ fn sane(slot: &Slot) -> bool {
 fn owns_a_segment<S: WalStore>(store: &S, listing: &Listing) -> Result<bool> {
     for seq in &listing.segments {
         let start = read_start(store, &name::segment(*seq), SEGMENT_HEADER_BYTES)?;
-        if start.is_some_and(|bytes| is_ours(&bytes)) {
+        if start.is_some_and(|bytes| begins_as_ours(&bytes)) {
             return Ok(true);
         }
     }

@@ -202,6 +202,14 @@ impl<F: StoreFile> StoreFile for Arc<F> {
     }
 }
 
+/// Removes a name that may be gone already.
+pub(crate) fn remove_if_there<S: WalStore>(store: &S, name: &str) -> io::Result<()> {
+    match store.remove(name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
 /// Fills `target` from `offset`, or as much of it as the file has.
 pub(crate) fn read_full<F: StoreFile>(
     file: &F,

@@ -74,14 +74,15 @@ impl<S: WalStore> Wal<S> {
     /// # Errors
     /// [`WalError::Closed`].
     pub fn snapshots(&self) -> Result<Snapshots<S>> {
-        self.engine.enter_for_reading()?;
-        self.engine.check_process()?;
         let engine = Arc::clone(&self.engine);
         let ask = move || {
+            engine.enter_for_reading()?;
             engine.check_process()?;
             let claim = engine.backing().control().claim();
             Ok(Counting { log_id: claim.log_id, lsn: claim.snapshot })
         };
+        // A closed log says so at once.
+        ask()?;
         Ok(Snapshots::new(Arc::clone(self.engine.backing().store()), Arc::new(ask)))
     }
 

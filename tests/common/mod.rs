@@ -11,7 +11,19 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use cohort_wal::{Lsn, Wal, WalStore};
+use cohort_wal::{Lsn, MemStore, Wal, WalOptions, WalStore};
+
+/// The smallest segments and the smallest ring there are, so that both end often.
+pub(crate) fn smallest() -> WalOptions {
+    WalOptions::new().segment_bytes(16 << 10).ring_bytes(64 << 10)
+}
+
+/// The files of a log with this ending.
+pub(crate) fn names(store: &MemStore, ending: &str) -> Vec<String> {
+    let mut names = store.list().unwrap();
+    names.retain(|name| name.ends_with(ending));
+    names
+}
 
 /// Runs a test that could hang; fails it after 10 seconds.
 pub(crate) fn deadline<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {

@@ -6,9 +6,9 @@ use std::thread;
 
 use cohort_wal::{Lsn, MemStore, Wal, WalError, WalOptions};
 
-use super::common::{deadline, deadline_of, join_all, read_all};
+use super::common::{deadline, deadline_of, join_all, read_all, smallest as options};
 use super::faulty::{EIO, ENOSPC, FaultyStore, Op};
-use super::{fill, numbers, options, segments};
+use super::{fill, numbers, segments};
 
 fn is_cut(error: &WalError) -> bool {
     matches!(error, WalError::Truncated { .. })

@@ -22,13 +22,14 @@ use std::io;
 use std::path::Path;
 
 use self::assess::Assessment;
+use super::look::open_directory;
 use super::plan;
 use super::survey;
 use crate::control;
 use crate::error::{Result, WalError};
 use crate::format::name;
 use crate::lsn::Lsn;
-use crate::store::{FileStore, WalStore};
+use crate::store::WalStore;
 
 pub use report::{RepairCopy, RepairEffect, RepairReport};
 
@@ -110,15 +111,7 @@ pub enum Repair {
 /// # }
 /// ```
 pub fn repair(dir: impl AsRef<Path>, repair: Repair) -> Result<RepairReport> {
-    let dir = dir.as_ref();
-    let store = FileStore::existing(dir).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => WalError::NotFound { path: dir.to_path_buf() },
-        io::ErrorKind::NotADirectory => {
-            WalError::NotALog { path: dir.to_path_buf(), why: "it is not a directory" }
-        }
-        _ => WalError::io("open", dir, error),
-    })?;
-    repair_store(&store, repair)
+    repair_store(&open_directory(dir.as_ref())?, repair)
 }
 
 /// The same, in a store of any kind.
