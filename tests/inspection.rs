@@ -34,6 +34,16 @@ fn write_log(dir: &Path, records: u64) -> Vec<(Lsn, Vec<u8>)> {
     written
 }
 
+/// The same with a checkpoint of the older half, and an image of three chunks.
+fn write_checkpointed_log(dir: &Path, records: u64) {
+    let written = write_log(dir, records);
+    let wal = Wal::open(dir).unwrap();
+    let (middle, _) = &written[written.len() / 2];
+    wal.checkpoint(*middle, |image| image.write_all(&vec![7; 600_000])).unwrap();
+    wal.append_and_sync(b"after it").unwrap();
+    drop(wal);
+}
+
 fn spans(inspection: &Inspection, seq: u64) -> Vec<Span> {
     inspection.frames(seq).unwrap().map(Result::unwrap).collect()
 }
@@ -277,19 +287,25 @@ fn mangle(dir: &Path, dice: &mut Dice) {
 
 #[test]
 fn whatever_the_files_hold_every_byte_is_named_and_none_is_changed() {
-    let whole = tempfile::tempdir().unwrap();
-    write_log(whole.path(), 60);
-    let mut dice = Dice::new(24);
-    for _ in 0..150 {
+    let logs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    write_log(logs[0].path(), 60);
+    write_checkpointed_log(logs[1].path(), 60);
+    let (mut dice, mut opened) = (Dice::new(24), [0; 2]);
+    for whole in logs.iter().cycle().take(200) {
         let dir = tempfile::tempdir().unwrap();
         for (name, bytes) in directory(whole.path()) {
             fs::write(dir.path().join(name), bytes).unwrap();
         }
         mangle(dir.path(), &mut dice);
         let before = directory(dir.path());
+        let mut refused = true;
         if let Ok(inspection) = Inspection::open(dir.path()) {
-            let refused = WalOptions::new().open_read_only(dir.path()).is_err();
-            assert_eq!(inspection.refusal().is_some(), refused);
+            refused = inspection.refusal().is_some();
+            let read_only = WalOptions::new().open_read_only(dir.path());
+            // A reader judges a snapshot when it reads it.
+            let of_image = matches!(inspection.refusal(), Some(WalError::Corruption { path, .. })
+                if path.extension().is_some_and(|kind| kind == "snap"));
+            assert_eq!(read_only.is_err(), refused && !of_image, "{:?}", inspection.refusal());
             for segment in inspection.segments().iter().filter(|s| s.header.is_ok()) {
                 for span in assert_tiled(&inspection, segment.seq) {
                     let middle = Lsn::new(span.start.get() + 3);
@@ -300,5 +316,10 @@ fn whatever_the_files_hold_every_byte_is_named_and_none_is_changed() {
             }
         }
         assert_eq!(directory(dir.path()), before);
+        // What it says of an opening is what an opening says.
+        let opening = WalOptions::new().create(false).open(dir.path());
+        assert_eq!(opening.is_err(), refused, "{opening:?}");
+        opened[usize::from(opening.is_ok())] += 1;
     }
+    assert!(opened.iter().all(|count| *count > 20), "{opened:?}");
 }

@@ -64,7 +64,7 @@ impl WalOptions {
     /// Opens the log in `dir` for reading only: takes no lock and changes nothing.
     ///
     /// Blocks for the time it takes to read the last segment. Of the options only those that
-    /// describe how records are encoded have an effect.
+    /// describe how records are encoded have an effect. A snapshot is judged when it is read.
     ///
     /// # Errors
     /// [`WalError::NotFound`] when there is no log, [`WalError::NotALog`] when there is something

@@ -295,9 +295,7 @@ pub fn sweep(workload: u64, seed: u64, stride: u64) -> Result<Tally, Box<Failure
     for (fault, sticky) in Fault::all() {
         let places = match fault {
             Fault::Full(_) => address.acts.0.len() as u64,
-            Fault::Less => plain.reads,
-            // Everything slow is slow to test; once is enough.
-            _ => plain.calls,
+            fault => plain.calls(fault),
         };
         while number < places {
             (address.fault, address.sticky, address.after) = (fault, sticky, number);
@@ -321,7 +319,7 @@ pub fn shrink(failure: &Failure) -> Failure {
         shorter.acts.0.remove(left_out);
         let plain = Address { after: u64::MAX, fault: Fault::NONE, ..shorter.clone() };
         let Ok(plain) = run::run(&plain) else { continue };
-        let places = plain.calls.max(acts.len() as u64);
+        let places = plain.calls(shorter.fault).max(acts.len() as u64);
         for after in (0..places).rev() {
             shorter.after = after;
             if let Err(violation) = run::run(&shorter)

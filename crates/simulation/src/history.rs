@@ -71,8 +71,10 @@ pub struct History {
     cutting: Option<u64>,
     /// The snapshot that was known to count.
     snapshot: Option<u64>,
-    /// One that may count by now.
-    making: Option<u64>,
+    /// Those that may count by now.
+    making: Vec<u64>,
+    /// Refused units that may be there all the same.
+    late: Vec<usize>,
 }
 
 impl History {
@@ -109,6 +111,12 @@ impl History {
         self.units[unit].promise = Promise::Gone;
     }
 
+    /// The append was refused, and all of it may be written: it may appear until the log has
+    /// written something else.
+    pub fn refused_late(&mut self, unit: usize) {
+        self.late.push(unit);
+    }
+
     /// A unit was acknowledged; a promise is never taken back.
     pub fn promise(&mut self, unit: usize, promise: Promise) {
         let unit = &mut self.units[unit];
@@ -127,6 +135,9 @@ impl History {
     /// Every unit whose place is known gets this promise: a flush or sync of a single thread
     /// returned.
     pub fn promise_all(&mut self, promise: Promise) {
+        for unit in std::mem::take(&mut self.late) {
+            self.refused(unit);
+        }
         for unit in self.units.iter_mut().filter(|unit| unit.promise >= Promise::Buffered) {
             unit.promise = unit.promise.max(promise);
         }
@@ -146,20 +157,20 @@ impl History {
 
     /// A snapshot of all below `lsn` is being made, which is a truncation too.
     pub fn making_snapshot(&mut self, lsn: u64) {
-        self.making = Some(lsn);
+        self.making.push(lsn);
         self.truncating(lsn);
     }
 
     /// It was made.
     pub fn made_snapshot(&mut self, lsn: u64) {
-        self.making = None;
+        self.making.clear();
         self.snapshot = Some(lsn);
         self.truncated(lsn);
     }
 
     /// The log says which snapshot counts after one could not be made.
     pub fn resolve_snapshot(&mut self, now: Option<u64>) {
-        match self.making.take() {
+        match std::mem::take(&mut self.making).pop() {
             Some(lsn) if now == Some(lsn) => self.made_snapshot(lsn),
             _ => {}
         }
@@ -167,11 +178,11 @@ impl History {
 
     /// Fails unless the snapshot that counts is the one that has to.
     fn check_snapshot(&self, found: &Found) -> Result<(), Violation> {
-        let made = self.making.is_some() && found.snapshot == self.making;
+        let made = found.snapshot.filter(|lsn| self.making.contains(lsn));
         let stays = found.snapshot == self.snapshot.filter(|lsn| *lsn >= found.head);
         // Head and snapshot move together.
-        let moved = found.head > self.head && self.making == Some(found.head);
-        if made && found.head >= self.making.unwrap_or(0) || stays && !moved {
+        let moved = found.head > self.head && self.making.contains(&found.head);
+        if made.is_some_and(|lsn| found.head >= lsn) || stays && !moved {
             return Ok(());
         }
         let what = format!(
@@ -357,7 +368,8 @@ impl History {
         self.truncating = found.head;
         self.cutting = None;
         self.snapshot = found.snapshot;
-        self.making = None;
+        self.making.clear();
+        self.late.clear();
     }
 
     /// The same history under the assumption that readers saw these records as durable.

@@ -74,12 +74,21 @@ pub enum Crash {
 /// All that a log holds.
 ///
 /// # Errors
+/// As [`records`] and [`snapshot`].
+pub fn read<S: WalStore>(wal: &Wal<S>) -> Result<Found, Violation> {
+    let (head, records) = (wal.head_lsn().get(), records(wal)?);
+    let (end, durable) = (wal.end_lsn().get(), wal.durable_lsn().get());
+    Ok(Found { records, head, end, durable, snapshot: snapshot(wal)? })
+}
+
+/// The LSN and the key of every record.
+///
+/// # Errors
 /// [`Oracle::I3`] for a payload that nobody appended; [`Oracle::I7`] for a log that a crash alone
 /// made unreadable.
-pub fn read<S: WalStore>(wal: &Wal<S>) -> Result<Found, Violation> {
+pub fn records<S: WalStore>(wal: &Wal<S>) -> Result<Vec<(u64, u64)>, Violation> {
     let unreadable = |error: WalError| Violation::new(Oracle::I7, format!("reading: {error}"));
     let mut records = Vec::new();
-    let head = wal.head_lsn().get();
     let mut iter = wal.iter().map_err(unreadable)?;
     while let Some(record) = iter.read_next() {
         let record = record.map_err(unreadable)?;
@@ -89,8 +98,7 @@ pub fn read<S: WalStore>(wal: &Wal<S>) -> Result<Found, Violation> {
         })?;
         records.push((record.lsn().get(), key));
     }
-    let (end, durable) = (wal.end_lsn().get(), wal.durable_lsn().get());
-    Ok(Found { records, head, end, durable, snapshot: snapshot(wal)? })
+    Ok(records)
 }
 
 /// The snapshot that counts, which says what [`image`] says.

@@ -6,13 +6,13 @@ use std::path::Path;
 
 use cohort_wal::Wal;
 use simulation::dice::Dice;
-use simulation::oracle::{Oracle, Violation, read};
+use simulation::oracle::{Oracle, Violation};
 
 use crate::cuts::Failure;
 use crate::device::{Device, Kind, folder};
 use crate::disk::{Disk, State, Trouble};
 use crate::ledger::{Ledger, Owner, unit};
-use crate::worker::{Worker, check, options};
+use crate::worker::{Worker, check, options, shown};
 
 /// Moments of one workload that are kept.
 const MOMENTS: u64 = 20;
@@ -249,9 +249,9 @@ fn reopened(
             wal.map_err(|error| Violation::new(Oracle::I7, error.to_string()))?
         }
     };
-    let found = read(&wal)?;
-    ledger.check(&found.records)?;
-    tally.records += found.records.len() as u64;
+    let shown = shown(&wal)?;
+    tally.records += shown.records.len() as u64;
+    ledger.check(shown)?;
     let state = disk.state();
     drop(wal);
     device.unmount()?;

@@ -20,6 +20,10 @@ pub struct Tally {
     pub rounds: u64,
     /// Acknowledgements that were given, one for one unit or several.
     pub acknowledged: u64,
+    /// Checkpoints that were acknowledged, of all but the newest records.
+    pub checkpoints: u64,
+    /// Cuts that were acknowledged, of records that were durable.
+    pub cuts: u64,
     /// Records that were read again, every one of them checked.
     pub records: u64,
     /// Second cuts, right after a log was opened again.
@@ -27,6 +31,14 @@ pub struct Tally {
     /// Rounds in which a sync that returned while the power went had not made everything durable.
     /// Nobody hears of such a sync when a computer dies, so nothing is owed for it.
     pub lied_while_cut: u64,
+}
+
+impl Tally {
+    /// A log has had all its lives.
+    fn end(&mut self, ledger: &Ledger) {
+        self.checkpoints += ledger.checkpoints();
+        self.cuts += ledger.cuts();
+    }
 }
 
 /// A broken promise, or what kept a rig from working.
@@ -73,7 +85,7 @@ fn last_words(worker: &mut Worker, ledger: &mut Ledger, tally: &mut Tally) -> io
     let (heard, rest) = worker.hear(ledger, |_| false)?;
     tally.acknowledged += heard;
     worker.wait();
-    match rest.iter().find(|said| said.contains("panicked")) {
+    match rest.iter().find(|said| said.starts_with("broken")) {
         Some(said) => Err(io::Error::other(said.clone())),
         None => Ok(()),
     }
@@ -108,6 +120,7 @@ pub fn kills(
             progress(&tally);
         }
         tally.records += check(folder.path(), &mut ledger)?.0 as u64;
+        tally.end(&ledger);
     }
     Ok(tally)
 }
@@ -156,6 +169,7 @@ pub fn power_cuts(
             progress(&tally);
         }
         again(&mut device, &log, &mut ledger, &mut tally, false)?;
+        tally.end(&ledger);
     }
     Ok(tally)
 }

@@ -167,8 +167,8 @@ pub(crate) fn outcome(
     tally.runs += 1;
     tally.acknowledged += heard;
     let broken = |what: &str| Violation::new(Oracle::I10, format!("{name}: {what}"));
-    if said.iter().any(|line| line.contains("panicked")) {
-        return Err(broken("a thread panicked").into());
+    if let Some(line) = said.iter().find(|line| line.starts_with("broken")) {
+        return Err(broken(line).into());
     }
     if ended == Some(124) || ended == Some(137) {
         return Err(broken("the process hangs").into());

@@ -1,16 +1,21 @@
 //! The process that is killed, cut off or failed: it commits from many threads and reports, on
 //! standard output, what it was promised.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use cohort_wal::{Wal, WalOptions};
-use simulation::oracle::{Violation, read};
+use cohort_wal::{Lsn, Wal, WalError, WalOptions};
+use simulation::oracle::{Oracle, Violation, records};
+use simulation::record::identify;
 
-use crate::ledger::{Ledger, Owner, unit};
+use crate::ledger::{Ledger, OWNERS, Owner, Shown, State, unit};
+
+/// Bytes of the log that a checkpoint stands for.
+const BETWEEN: u64 = 32 << 10;
 
 /// Small segments and a small ring, so that rotation and a full ring happen all the time.
 pub fn options() -> WalOptions {
@@ -18,33 +23,152 @@ pub fn options() -> WalOptions {
 }
 
 /// Commits from so many threads, `units` each, until something fails or the process ends; then
-/// closes the log.
+/// closes the log. One more thread makes checkpoints meanwhile.
 ///
-/// Reports `ready` when the log is open, then `THREAD UNITS` whenever a thread learns that its
-/// units below `UNITS` are durable.
+/// Reports `ready` when the log is open, `withdrawn` when what was appended first was cut off
+/// again, then `THREAD UNITS` whenever a thread learns that its units below `UNITS` are durable,
+/// and `checkpoint LSN` for each.
 ///
 /// # Errors
 /// What opening the log ended with.
 pub fn work(dir: &Path, threads: u64, round: u64, units: u64) -> cohort_wal::Result<()> {
-    let wal = Arc::new(options().open(dir)?);
+    let wal = options().open(dir)?;
     say("ready");
-    let threads = (0..threads).map(|thread| {
-        let wal = Arc::clone(&wal);
-        thread::spawn(move || {
-            if let Some(error) = commit(&wal, Owner { round, thread }, units) {
-                say(&format!("{thread} ended {}", error.to_string().replace('\n', " ")));
-            }
-        })
-    });
-    for thread in threads.collect::<Vec<_>>() {
-        if thread.join().is_err() {
-            say("a thread panicked");
-        }
+    let ended = AtomicBool::new(false);
+    if let Err(error) = change_its_mind(&wal, round) {
+        ends("the cut", &error);
     }
+    thread::scope(|scope| {
+        let keeper = scope.spawn(|| match keep_short(&wal, &ended) {
+            Ok(()) => {}
+            Err(Stop::Log(error)) => ends("checkpoints", &error),
+            Err(Stop::Broken(violation)) => say(&format!("broken: {violation}")),
+        });
+        let (wal, owners) = (&wal, (0..threads).map(|thread| Owner { round, thread }));
+        let committers = owners.map(|owner| {
+            scope.spawn(move || {
+                if let Some(error) = commit(wal, owner, units) {
+                    ends(&owner.thread.to_string(), &error);
+                }
+            })
+        });
+        for thread in committers.collect::<Vec<_>>() {
+            if thread.join().is_err() {
+                say("broken: a thread panicked");
+            }
+        }
+        ended.store(true, Ordering::Relaxed);
+        if keeper.join().is_err() {
+            say("broken: a thread panicked");
+        }
+    });
     if let Err(error) = wal.close() {
         say(&format!("closing: {}", error.to_string().replace('\n', " ")));
     }
     Ok(())
+}
+
+/// Reports what has ended with which error.
+fn ends(what: &str, error: &WalError) {
+    say(&format!("{what} ended {}", error.to_string().replace('\n', " ")));
+}
+
+/// Appends, makes durable, and cuts off again.
+fn change_its_mind(wal: &Wal, round: u64) -> cohort_wal::Result<()> {
+    let (before, owner) = (wal.last_lsn(), withdrawn(round));
+    let mut first = None;
+    for number in 0..3 {
+        let lsns = wal.append_batch_and_sync(&unit(owner, number))?;
+        first = first.or(lsns.first().copied());
+    }
+    match (before, first) {
+        (Some(last), _) if round.is_multiple_of(2) => wal.truncate_after(last)?,
+        (_, Some(first)) => wal.truncate_from(first)?,
+        _ => return Ok(()),
+    }
+    say("withdrawn");
+    Ok(())
+}
+
+/// Who appends what is cut off again, in one life of a worker.
+fn withdrawn(round: u64) -> Owner {
+    Owner { round, thread: OWNERS - 1 }
+}
+
+/// Why there are no more checkpoints.
+enum Stop {
+    /// An error of the log, which may have its reason.
+    Log(WalError),
+    /// Nothing may be the reason of this.
+    Broken(Violation),
+}
+
+impl From<WalError> for Stop {
+    fn from(error: WalError) -> Self {
+        match error.is_corruption() {
+            true => Self::Broken(Violation::new(Oracle::I7, error.to_string())),
+            false => Self::Log(error),
+        }
+    }
+}
+
+impl From<Violation> for Stop {
+    fn from(violation: Violation) -> Self {
+        Self::Broken(violation)
+    }
+}
+
+/// Makes a checkpoint of the oldest records whenever there are many, from the snapshot before and
+/// the records behind it, as a database does.
+fn keep_short(wal: &Wal, ended: &AtomicBool) -> Result<(), Stop> {
+    let (mut at, mut state) = snapshot(wal)?.unwrap_or((wal.head_lsn().get(), State::default()));
+    while !ended.load(Ordering::Relaxed) {
+        if wal.end_lsn().get() - at < 2 * BETWEEN {
+            thread::sleep(Duration::from_millis(1));
+            continue;
+        }
+        let mut below = state.clone();
+        for record in wal.iter_from(Lsn::new(at))? {
+            let record = record?;
+            let lsn = record.lsn();
+            if below.is_whole() && lsn.get() - at >= BETWEEN {
+                let image = below.to_image(lsn.get());
+                wal.checkpoint(lsn, |to| to.write_all(&image))?;
+                say(&format!("checkpoint {lsn}"));
+                (at, state) = (lsn.get(), below);
+                break;
+            }
+            let key = identify(record.data());
+            let key = key.ok_or_else(|| Violation::new(Oracle::I3, format!("at {lsn}")))?;
+            below.add(lsn.get(), key)?;
+        }
+    }
+    Ok(())
+}
+
+/// The snapshot that counts.
+fn snapshot(wal: &Wal) -> Result<Option<(u64, State)>, Stop> {
+    let Some(mut latest) = wal.snapshots()?.latest()? else { return Ok(None) };
+    let (lsn, mut image) = (latest.lsn(), Vec::new());
+    latest.read_to_end(&mut image).map_err(|error| match error.downcast::<WalError>() {
+        Ok(error) => Stop::from(error),
+        Err(error) => Violation::new(Oracle::I7, format!("the snapshot: {error}")).into(),
+    })?;
+    let state = State::from_image(lsn.get(), &image);
+    let state = state.ok_or_else(|| Violation::new(Oracle::I3, "a snapshot nobody wrote"))?;
+    Ok(Some((lsn.get(), state)))
+}
+
+/// All that a log shows.
+///
+/// # Errors
+/// The first broken promise.
+pub fn shown(wal: &Wal) -> Result<Shown, Violation> {
+    let snapshot = snapshot(wal).map_err(|stop| match stop {
+        Stop::Broken(violation) => violation,
+        Stop::Log(error) => Violation::new(Oracle::I7, format!("the snapshot: {error}")),
+    })?;
+    Ok(Shown { snapshot, records: records(wal)? })
 }
 
 /// Commits so many units, or until that fails.
@@ -127,17 +251,28 @@ impl Worker {
             self.said.read_line(&mut line)?;
             // A line without an end is one that the worker could not finish.
             let Some(said) = line.strip_suffix('\n') else { break };
-            let words = said.split_once(' ');
-            let words = words.and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
-            match words {
-                Some((thread, end)) => {
-                    ledger.acknowledge(Owner { round: self.round, thread }, end);
-                    reports += 1;
-                }
-                None => rest.push(said.to_owned()),
+            if self.enter(said, ledger).is_some() {
+                reports += 1;
+            } else {
+                rest.push(said.to_owned());
             }
         }
         Ok((reports, rest))
+    }
+
+    /// Enters a report into a ledger, if it is one.
+    fn enter(&self, said: &str, ledger: &mut Ledger) -> Option<()> {
+        let round = self.round;
+        match said.split_once(' ') {
+            None if said == "withdrawn" => ledger.withdraw(withdrawn(round)),
+            Some(("checkpoint", lsn)) => ledger.checkpointed(lsn.parse().ok()?),
+            Some((thread, end)) => {
+                ledger
+                    .acknowledge(Owner { round, thread: thread.parse().ok()? }, end.parse().ok()?);
+            }
+            None => return None,
+        }
+        Some(())
     }
 
     /// Reads the reports that are there by now. Returns how many.
@@ -180,7 +315,8 @@ impl Drop for Worker {
 pub fn check(dir: &Path, ledger: &mut Ledger) -> Result<(usize, Wal), Violation> {
     let wal = options().open(dir);
     let wal = wal.map_err(|e| Violation::new(simulation::oracle::Oracle::I7, e.to_string()))?;
-    let found = read(&wal)?;
-    ledger.check(&found.records)?;
-    Ok((found.records.len(), wal))
+    let shown = shown(&wal)?;
+    let records = shown.records.len();
+    ledger.check(shown)?;
+    Ok((records, wal))
 }

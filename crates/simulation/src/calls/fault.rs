@@ -18,6 +18,8 @@ pub enum Fault {
     ShortFull,
     /// A call does its work and fails.
     Late,
+    /// A write does its work and fails for lack of space.
+    LateFull,
     /// A call panics.
     Panic,
     /// A read returns half of the bytes.
@@ -57,7 +59,10 @@ impl Fault {
     pub(super) fn all() -> Vec<(Self, bool)> {
         let errors = NUMBERS.into_iter().map(Self::Errno);
         let others = [Self::Short, Self::ShortFull, Self::Late, Self::Panic, Self::Less];
-        let both = errors.chain(others).flat_map(|fault| [(fault, false), (fault, true)]);
+        let both = errors
+            .chain(others)
+            .chain([Self::LateFull])
+            .flat_map(|fault| [(fault, false), (fault, true)]);
         // Everything slow is slow to test, and says no more than one slow call.
         let alone = ROOM.into_iter().map(|room| (Self::Full(room), true));
         both.chain(alone).chain([(Self::Slow, false)]).collect()
@@ -70,11 +75,27 @@ impl Fault {
             Self::Short => Some(SimFaultKind::Short(ErrorKind::Other)),
             Self::ShortFull => Some(SimFaultKind::Short(ErrorKind::StorageFull)),
             Self::Late => Some(SimFaultKind::Late(ErrorKind::Other)),
+            Self::LateFull => Some(SimFaultKind::Late(ErrorKind::StorageFull)),
             Self::Panic => Some(SimFaultKind::Panic),
             Self::Less => Some(SimFaultKind::Less),
             Self::Slow => Some(SimFaultKind::Slow),
             Self::Full(_) => None,
         }
+    }
+
+    /// The one kind of call that it strikes, if there is one.
+    pub(super) fn only(self) -> Option<SimCall> {
+        match self {
+            Self::Less => Some(SimCall::Read),
+            // Of other calls no space means that nothing was done.
+            Self::LateFull => Some(SimCall::Write),
+            _ => None,
+        }
+    }
+
+    /// Whether it can strike a call.
+    pub(super) fn concerns(self, call: SimCall) -> bool {
+        self.only().is_none_or(|only| only == call)
     }
 
     /// Whether a call that it strikes goes well all the same.
@@ -84,7 +105,10 @@ impl Fault {
 
     /// Whether it says that there is no space.
     pub(super) fn takes_space(self) -> bool {
-        matches!(self, Self::Errno(ENOSPC | EDQUOT) | Self::ShortFull | Self::Full(_))
+        matches!(
+            self,
+            Self::Errno(ENOSPC | EDQUOT) | Self::ShortFull | Self::LateFull | Self::Full(_)
+        )
     }
 
     /// What an operation of an open log must make of the calls that were struck; `None`: it must
@@ -137,6 +161,7 @@ impl fmt::Display for Fault {
             Self::Short => f.write_str("short"),
             Self::ShortFull => f.write_str("shortfull"),
             Self::Late => f.write_str("late"),
+            Self::LateFull => f.write_str("latefull"),
             Self::Panic => f.write_str("panic"),
             Self::Less => f.write_str("less"),
             Self::Slow => f.write_str("slow"),
@@ -154,6 +179,7 @@ impl FromStr for Fault {
             "short" => Ok(Self::Short),
             "shortfull" => Ok(Self::ShortFull),
             "late" => Ok(Self::Late),
+            "latefull" => Ok(Self::LateFull),
             "panic" => Ok(Self::Panic),
             "less" => Ok(Self::Less),
             "slow" => Ok(Self::Slow),

@@ -24,10 +24,18 @@ pub(super) type Log = Wal<SimStore>;
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) tally: Tally,
-    /// Store calls, and how many of them are reads.
-    pub(super) calls: u64,
-    pub(super) reads: u64,
+    made: Calls,
 }
+
+impl Outcome {
+    /// How many store calls a fault could have struck.
+    pub(super) fn calls(&self, fault: Fault) -> u64 {
+        u64::try_from(concerned(fault, &self.made)).unwrap_or(0)
+    }
+}
+
+/// Store calls, by kind; fewer than none while those of the rig are taken off.
+type Calls = [i128; SimCall::ALL.len()];
 
 /// Moments this many calls before the fault are worth recording.
 const NEAR: u64 = 80;
@@ -40,7 +48,7 @@ struct Run<'a> {
     dice: Dice,
     tally: Tally,
     /// Calls on disks before this one, less those of the rig.
-    earlier: [i128; 2],
+    earlier: Calls,
     /// Entries of the disk's list of struck calls that were looked at.
     seen: usize,
     /// The fault has struck, or there is no more space.
@@ -71,9 +79,14 @@ enum Ended {
     Unread,
 }
 
-fn calls(disk: &SimStore) -> [i128; 2] {
-    let all = SimCall::ALL.iter().map(|call| disk.calls(*call)).sum::<u64>();
-    [all, disk.calls(SimCall::Read)].map(i128::from)
+fn calls(disk: &SimStore) -> Calls {
+    SimCall::ALL.map(|call| disk.calls(call).into())
+}
+
+/// How many of the calls a fault could have struck.
+fn concerned(fault: Fault, calls: &Calls) -> i128 {
+    let calls = calls.iter().zip(SimCall::ALL);
+    calls.filter(|(_, call)| fault.concerns(*call)).map(|(count, _)| count).sum()
 }
 
 fn wrong(oracle: Oracle, what: String) -> Violation {
@@ -90,7 +103,7 @@ pub(super) fn run(at: &Address) -> Result<Outcome, Violation> {
         history: History::new(),
         dice: Dice::new(&[at.seed, at.after]),
         tally: Tally::default(),
-        earlier: [0; 2],
+        earlier: Calls::default(),
         seen: 0,
         struck: false,
         over: false,
@@ -99,40 +112,44 @@ pub(super) fn run(at: &Address) -> Result<Outcome, Violation> {
     };
     run.arm();
     run.workload()?;
-    let made = run.position();
+    let made = run.made();
     run.end()?;
     run.tally.runs = 1;
     run.tally.struck = u64::from(run.struck);
-    let [calls, reads] = made.map(|count| u64::try_from(count).unwrap_or(0));
-    Ok(Outcome { tally: run.tally, calls, reads })
+    Ok(Outcome { tally: run.tally, made })
 }
 
 impl Run<'_> {
-    /// Calls so far, and reads among them.
-    fn position(&self) -> [i128; 2] {
+    /// Calls so far.
+    fn made(&self) -> Calls {
         let now = calls(&self.disk);
-        [self.earlier[0] + now[0], self.earlier[1] + now[1]]
+        std::array::from_fn(|call| self.earlier[call] + now[call])
+    }
+
+    /// Calls so far that the fault could have struck.
+    fn position(&self) -> i128 {
+        concerned(self.at.fault, &self.made())
     }
 
     /// Lets the fault wait for its call, if it has not struck for the last time.
     fn arm(&mut self) {
         let done = self.over || self.struck && !self.at.sticky;
         let Some(kind) = self.at.fault.kind().filter(|_| !done) else { return };
-        let position = self.position()[usize::from(self.at.fault == Fault::Less)];
-        let after = i128::from(self.at.after) - position;
+        let after = i128::from(self.at.after) - self.position();
         let after = if self.struck { 0 } else { u64::try_from(after).unwrap_or(0) };
         let fault = SimFault::new(kind).after(after);
+        let fault = self.at.fault.only().map_or(fault, |call| fault.on(call));
         self.disk.inject(if self.at.sticky { fault.sticky() } else { fault });
     }
 
     /// Does what is the rig's business alone.
     fn aside<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
-        let before = self.position();
+        let before = self.made();
         self.disk.heal();
         let result = work(self);
-        let after = self.position();
-        for which in 0..2 {
-            self.earlier[which] -= after[which] - before[which];
+        let after = self.made();
+        for (call, earlier) in self.earlier.iter_mut().enumerate() {
+            *earlier -= after[call] - before[call];
         }
         self.arm();
         result
@@ -190,7 +207,7 @@ impl Run<'_> {
 
     /// Whether moments are worth recording: the fault is about to strike, or just has.
     fn near(&self) -> bool {
-        let left = i128::from(self.at.after) - self.position()[0];
+        let left = i128::from(self.at.after) - self.position();
         match self.struck {
             true => self.since < 2,
             false => left < i128::from(NEAR) && self.at.fault != Fault::Less,
@@ -237,7 +254,7 @@ impl Run<'_> {
 
     /// The process dies or the power goes; what the old handle does to the old disk nobody sees.
     fn fall(&mut self, power: bool) {
-        self.earlier = self.position();
+        self.earlier = self.made();
         self.disk.heal();
         let next = if power { self.disk.power_loss() } else { self.disk.kill() };
         self.wal = None;
@@ -278,12 +295,15 @@ impl Run<'_> {
             return Err(wrong(Oracle::I8, format!("durable went from {durable} to {now}")));
         }
         let ended = self.judge(act, result, &struck)?;
+        let late = self.at.fault == Fault::LateFull;
         match (&ended, unit) {
             (Ended::Well(Got::Places(lsns)), Some(unit)) => {
                 self.history.appended(unit, lsns.clone());
             }
             // A commit that finds no space may have appended already.
-            (Ended::Refused, Some(unit)) if act != Act::Commit => self.history.refused(unit),
+            (Ended::Refused, Some(_)) if act == Act::Commit => {}
+            (Ended::Refused, Some(unit)) if late => self.history.refused_late(unit),
+            (Ended::Refused, Some(unit)) => self.history.refused(unit),
             _ => {}
         }
         self.history.saw_durable(now.get());
@@ -295,7 +315,7 @@ impl Run<'_> {
                 Ended::Poisoned => {}
             }
         }
-        if act == Act::Checkpoint && matches!(ended, Ended::Refused | Ended::Unread) {
+        if act == Act::Checkpoint && matches!(ended, Ended::Refused | Ended::Unread) && !late {
             let now = self.aside(|run| snapshot(run.wal()))?;
             self.history.resolve_snapshot(now);
         }
