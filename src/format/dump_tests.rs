@@ -12,6 +12,7 @@ use std::fmt::Write;
 use super::control::{CONTROL_BYTES, Claim, Slot};
 use super::frame::{HEADER_BYTES, Kind, MORE, Seed, frame_bytes, open_header, padded, seal_header};
 use super::segment::{SECOND_COPY, SegmentHeader};
+use super::snapshot::{CHUNK_HEADER_BYTES, END_BYTES, SnapshotHeader};
 use super::{BLOCK_BYTES, BLOCK_CRC, name, put};
 
 const BEGIN: &str = "<!-- dump:begin -->\n";
@@ -38,6 +39,10 @@ const SECOND_SEGMENT: [Example; 2] = [
     Example { body: b"after rotation", more: false, durable: 72 },
     Example { body: b"", more: false, durable: 72 },
 ];
+
+/// All records below this are in the snapshot.
+const HEAD: u64 = 24;
+const IMAGE: &[u8] = b"greeted";
 
 /// The bytes of one file, and how far they are explained.
 struct File {
@@ -117,15 +122,15 @@ fn control() -> String {
     let claim = Claim {
         log_id: LOG_ID,
         newest_seq: 2,
-        head: 0,
-        snapshot: u64::MAX,
+        head: HEAD,
+        snapshot: HEAD,
         durable: 120,
         clean: true,
     };
-    let before = Claim { durable: 120, clean: false, ..claim };
+    let before = Claim { durable: 72, clean: false, ..claim };
     let mut bytes = vec![0; CONTROL_BYTES];
-    put(&mut bytes, 0, &Slot { generation: 7, claim }.encode());
-    put(&mut bytes, CONTROL_BYTES / 2, &Slot { generation: 6, claim: before }.encode());
+    put(&mut bytes, 0, &Slot { generation: 7, claim: before }.encode());
+    put(&mut bytes, CONTROL_BYTES / 2, &Slot { generation: 8, claim }.encode());
     let mut file = File::new(name::CONTROL, bytes);
     let fields = [
         (8, "generation"),
@@ -212,6 +217,27 @@ fn explain(file: &mut File, lsn: u64, record: &Example) {
     }
 }
 
+fn snapshot() -> String {
+    let header = SnapshotHeader { log_id: LOG_ID, lsn: HEAD };
+    let end = header.end(1, IMAGE.len() as u64);
+    let parts = [&header.encode()[..], &header.chunk_header(0, IMAGE), IMAGE, &end];
+    let mut file = File::new(&name::snapshot(HEAD), parts.concat());
+    file.block("COHRTSNP", &[(8, "reserved"), (16, "log_id"), (8, "lsn")]);
+    let chunk = file.at;
+    file.text.push_str("\n      chunk 0\n");
+    file.number(4, "len");
+    file.number(4, "crc");
+    assert_eq!(file.at, chunk + CHUNK_HEADER_BYTES);
+    file.field(IMAGE.len(), &format!("bytes \"{}\"", IMAGE.escape_ascii()));
+    let end = file.at;
+    file.text.push_str("\n      end\n");
+    for (len, field) in [(4, "zero"), (4, "crc"), (8, "total"), (8, "chunks")] {
+        file.number(len, field);
+    }
+    assert_eq!(file.at, end + END_BYTES);
+    file.finish()
+}
+
 fn dump() -> String {
     let first = SegmentHeader {
         log_id: LOG_ID,
@@ -228,7 +254,9 @@ fn dump() -> String {
         cipher: 0,
     };
     let second = SegmentHeader { seq: 2, base: 72, prev_seq: 1, durable: 72, ..first };
-    let files = [control(), segment(&first, &FIRST_SEGMENT), segment(&second, &SECOND_SEGMENT)];
+    let segments = [segment(&first, &FIRST_SEGMENT), segment(&second, &SECOND_SEGMENT)];
+    let [first, second] = segments;
+    let files = [control(), first, second, snapshot()];
     format!("```text\n{}```\n", files.join("\n"))
 }
 
