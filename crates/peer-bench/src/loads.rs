@@ -10,7 +10,7 @@ use crate::clock::{self, Duration};
 use crate::floor::FloorKind;
 use crate::peers::{Log, Peer};
 use crate::plan::Plan;
-use crate::records::{Records, Tally};
+use crate::records::{Records, Tally, identify};
 use crate::report::Row;
 use crate::rounds::{Rounds, Run, alternate, read_all, run_once};
 
@@ -86,6 +86,30 @@ pub(crate) fn durable(plan: &Plan, base: &Path, emit: Emit<'_>) -> Fallible<()> 
         })?;
         for (peer, rounds) in peers.iter().zip(found) {
             emit(rounds.row(about("durable", peer, cell, peer.durable), &gauge))?;
+        }
+    }
+    Ok(())
+}
+
+/// Most records appended, every eighth committed: what comes of appends and commits that share a
+/// log. A caller's wait is that of both kinds.
+pub(crate) fn mixed(plan: &Plan, base: &Path, emit: Emit<'_>) -> Fallible<()> {
+    let peers: Vec<_> = plan.peers()?.into_iter().filter(|peer| peer.buffered.is_some()).collect();
+    let manner = Manner { timed: true, ..Manner::default() };
+    for cell in plan.cells()? {
+        let floor = (FloorKind::PwriteFdatasync, cell.size);
+        let load = |log: &dyn Log| {
+            let put = |record: &[u8]| match identify(record) {
+                Some((_, counter)) if counter % 8 == 7 => log.commit(record),
+                _ => log.append(record),
+            };
+            cell.closed_loop(manner, put, || log.flush())
+        };
+        let (found, gauge) = alternate(base, floor, plan.rounds, plan.slice(), &peers, |peer| {
+            run_once(base, peer, load, warm_up(cell))
+        })?;
+        for (peer, rounds) in peers.iter().zip(found) {
+            emit(rounds.row(about("mixed", peer, cell, peer.durable), &gauge))?;
         }
     }
     Ok(())

@@ -15,6 +15,7 @@ use crate::report::{About, Host, Results, Row};
 
 mod cell;
 mod clock;
+mod compare;
 mod delay;
 mod draw;
 mod floor;
@@ -41,12 +42,16 @@ enum Command {
     Buffered(Plan),
     /// Commits in a closed loop: throughput, commits per sync, latency at saturation.
     Durable(Plan),
+    /// Every eighth record committed, the others appended, by all threads in a closed loop.
+    Mixed(Plan),
     /// Commits at intended moments, at shares of the capacity: latency from the intended moment.
     OpenLoop(Plan),
     /// Opens a log and reads all of it, from the page cache.
     Replay(Plan),
     /// cohort-wal alone, over a store whose sync takes as long as it is told.
     Delay(Plan),
+    /// Two builds of the command line tool under the load of its `bench`, by ratio.
+    Compare(compare::Comparison),
     /// Draws results as SVG.
     Draw {
         /// What `--json` printed.
@@ -63,9 +68,11 @@ impl Command {
         match self {
             Self::Buffered(_) => "buffered",
             Self::Durable(_) => "durable",
+            Self::Mixed(_) => "mixed",
             Self::OpenLoop(_) => "open-loop",
             Self::Replay(_) => "replay",
             Self::Delay(_) => "delay",
+            Self::Compare(_) => "compare",
             Self::Draw { .. } => "draw",
         }
     }
@@ -80,8 +87,13 @@ fn execute(command: &Command) -> Fallible<bool> {
             }
             return Ok(true);
         }
+        Command::Compare(comparison) => {
+            compare::compare(comparison)?;
+            return Ok(true);
+        }
         Command::Buffered(plan)
         | Command::Durable(plan)
+        | Command::Mixed(plan)
         | Command::OpenLoop(plan)
         | Command::Replay(plan)
         | Command::Delay(plan) => plan,
@@ -119,10 +131,11 @@ fn execute(command: &Command) -> Fallible<bool> {
     match command {
         Command::Buffered(_) => loads::buffered(plan, base.path(), &mut emit)?,
         Command::Durable(_) => loads::durable(plan, base.path(), &mut emit)?,
+        Command::Mixed(_) => loads::mixed(plan, base.path(), &mut emit)?,
         Command::OpenLoop(_) => loads::open_loop(plan, base.path(), &mut emit)?,
         Command::Replay(_) => loads::replay(plan, base.path(), &mut emit)?,
         Command::Delay(_) => delay::measure(plan, &mut emit)?,
-        Command::Draw { .. } => {}
+        Command::Compare(_) | Command::Draw { .. } => {}
     }
     if plan.json {
         serde_json::to_writer(&mut out, &results)?;

@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn every_load_has_its_pictures() {
         let mut rows = Vec::new();
-        for load in ["buffered", "durable", "open-loop", "replay", "capacity"] {
+        for load in ["buffered", "durable", "mixed", "open-loop", "replay", "capacity"] {
             for peer in ["cohort-wal", "naive"] {
                 rows.extend([1, 8].map(|threads| row(load, peer, threads, 500.0)));
             }
@@ -211,6 +211,7 @@ mod tests {
                 "delay-200us-64-throughput",
                 "durable-64-commits-per-sync",
                 "durable-64-throughput",
+                "mixed-64-throughput",
                 "open-loop-64-1-threads-p50",
                 "open-loop-64-1-threads-p99",
                 "open-loop-64-1-threads-p99.9",
