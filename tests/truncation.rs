@@ -15,7 +15,7 @@ use std::thread;
 use cohort_wal::{Lsn, MemStore, Wal, WalError, WalOptions, WalStore};
 
 use common::{deadline, deadline_of, join_all, names, read_all, smallest as options};
-use faulty::{EIO, Fault, FaultyStore, Op};
+use faulty::{EIO, Fault, FaultyStore, Gate, Op};
 
 /// Appends `count` records of 1,000 bytes that begin with their number; returns where they are.
 fn fill(wal: &Wal<impl WalStore>, count: u64) -> Vec<Lsn> {
@@ -255,6 +255,33 @@ fn a_log_that_is_poisoned_on_the_way_is_not_truncated() {
         drop(wal);
         let again = options().open_store(memory).unwrap();
         assert_eq!((again.head_lsn(), read_all(&again)), (head, vec![b"durable".to_vec()]));
+    });
+}
+
+#[test]
+fn a_log_that_somebody_else_poisons_meanwhile_is_not_truncated() {
+    deadline(|| {
+        let (store, script) = FaultyStore::over(MemStore::new());
+        let wal = Arc::new(options().open_store(store).unwrap());
+        wal.append(b"old").unwrap();
+        let durable = wal.append_and_sync(b"durable").unwrap();
+        let gate = Arc::new(Gate::default());
+        let at_gate = Arc::clone(&gate);
+        // To see whether a record starts there, it reads, and what is durable need not be written.
+        script.hook(move |op, _| {
+            if op == Op::Read {
+                at_gate.pass();
+            }
+        });
+        let other = Arc::clone(&wal);
+        let truncation = thread::spawn(move || other.truncate_before(durable));
+        gate.wait_for_arrival();
+        script.fail_once(Op::Sync, 0, EIO);
+        assert!(wal.append_and_sync(b"lost").unwrap_err().is_poisoned());
+        gate.open();
+        let failed = truncation.join().unwrap().unwrap_err();
+        assert!(failed.is_poisoned(), "{failed}");
+        assert!(wal.head_lsn() < durable);
     });
 }
 
