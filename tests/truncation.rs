@@ -63,6 +63,37 @@ fn what_is_below_is_gone_and_what_is_not_stays() {
 }
 
 #[test]
+fn damage_below_the_head_takes_nothing_away() {
+    for closes in [false, true] {
+        let memory = MemStore::new();
+        let wal = options().open_store(memory.clone()).unwrap();
+        let lsns = fill(&wal, 5);
+        wal.sync().unwrap();
+        wal.truncate_before(lsns[3]).unwrap();
+        if closes {
+            wal.close().unwrap();
+        }
+        let mut files = memory.snapshot();
+        drop(wal);
+        let (_, segment) = files.files_mut().iter_mut().find(|(n, _)| n.ends_with(".wal")).unwrap();
+        // Of the three records before the head.
+        segment[8192..8192 + 3 * 1016].fill(0x5A);
+        let damaged = MemStore::from_snapshot(files);
+        for open in 0..3 {
+            let wal = options().open_store(damaged.clone()).unwrap();
+            assert_eq!(wal.head_lsn(), lsns[3], "{open}");
+            assert_eq!(numbers(&wal), [3, 4]);
+            assert_eq!(wal.last_lsn(), Some(lsns[4]));
+        }
+        let wal = options().open_store(damaged.clone()).unwrap();
+        wal.truncate_after(lsns[3]).unwrap();
+        assert_eq!((numbers(&wal), wal.last_lsn()), (vec![3], Some(lsns[3])));
+        wal.truncate_from(wal.head_lsn()).unwrap();
+        assert_eq!(numbers(&wal), []);
+    }
+}
+
+#[test]
 fn what_is_given_up_was_durable() {
     let wal = options().open_store(MemStore::new()).unwrap();
     wal.append(b"one").unwrap();

@@ -33,7 +33,7 @@ impl<S: WalStore> WalIter<S> {
                 boundary = around;
             }
             boundary.before = around.before;
-            if boundary.before.is_some() {
+            if boundary.before.is_some() || segment.header.base <= head {
                 break;
             }
             cut = segment.header.base;
@@ -50,12 +50,13 @@ impl<S: WalStore> WalIter<S> {
         cut: u64,
     ) -> Result<Option<Boundary>> {
         let mut boundary = Boundary { before: None, inside: false, record: None };
-        self.scan(segment, segment.header.base, cut)?;
-        let mut reached = segment.header.base;
+        // What lies below the head does not count, and may be damaged.
+        let mut reached = segment.header.base.max(head);
+        self.scan(segment, reached, cut)?;
         while reached < lsn.min(cut) {
             let Some((at, header)) = self.step()? else { break };
             boundary.inside = header.flags & MORE != 0;
-            if header.kind == Kind::Record && at >= head {
+            if header.kind == Kind::Record {
                 boundary.before = Some(at);
             }
             reached = at + header.frame_bytes();

@@ -1,8 +1,9 @@
 //! Where the log ends: the walk over valid frames, and what it and the bytes behind it witness.
 //!
 //! The walk begins at the base of the live segment that holds the best watermark known, so it
-//! costs the last segment, whatever the log's size. From one segment to the next it moves exactly
-//! at the cut: frames beyond a cut do not exist.
+//! costs the last segment, whatever the log's size; or at the head, if that is in it. From one
+//! segment to the next it moves exactly at the cut. Frames below the head do not count, and those
+//! beyond a cut do not exist.
 
 use std::path::PathBuf;
 
@@ -42,7 +43,7 @@ pub(super) struct Extent {
     pub(super) dirt_end: u64,
     /// Records below `boundary`.
     pub(super) records: u64,
-    /// The last of them at or above head.
+    /// The last of them.
     pub(super) last_record: Option<u64>,
     /// A record starts at the LSN the caller demands.
     pub(super) demand_seen: bool,
@@ -121,7 +122,12 @@ pub(super) fn scanner<S: WalStore>(
     Scanner::new(file, path, header.seed(), header.base, header.max_record, from, to)
 }
 
-/// Walks the log from the live segment that holds `witnessed`.
+/// Where the live segment at `index` begins to count: a frame starts there, if any does.
+pub(super) fn start(chain: &Chain, index: usize, head: u64) -> Option<u64> {
+    chain.live.get(index).map(|header| header.base.max(head))
+}
+
+/// Walks the log from the live segment that holds `witnessed`, which is not below the head.
 pub(super) fn find<S: WalStore>(
     store: &S,
     chain: &Chain,
@@ -129,7 +135,7 @@ pub(super) fn find<S: WalStore>(
     search: Search,
 ) -> Result<Extent> {
     let first = chain.containing(witnessed);
-    let start = chain.live.get(first).map_or(witnessed, |header| header.base);
+    let start = start(chain, first, search.head).unwrap_or(witnessed);
     let mut walk = Walk {
         extent: Extent {
             first,
@@ -169,7 +175,7 @@ pub(super) fn find<S: WalStore>(
 struct Walk {
     extent: Extent,
     search: Search,
-    /// Records of the batch that the walk is in, and the last of them at or above head.
+    /// Records of the batch that the walk is in, and the last of them.
     unit_records: u64,
     unit_last: Option<u64>,
 }
@@ -183,12 +189,13 @@ impl Walk {
     ) -> Result<(F, bool)> {
         let Opened { file, path, limit } = opened;
         let (seed, base, max) = (header.seed(), header.base, header.max_record);
-        let mut scanner = Scanner::new(file, path, seed, base, max, base, limit)?;
+        let from = base.max(self.search.head);
+        let mut scanner = Scanner::new(file, path, seed, base, max, from, limit)?;
         let whole = loop {
             match scanner.next()? {
                 Step::Frame { lsn, header } => self.frame(lsn, &header),
                 Step::End => {
-                    self.extent.stop = limit.max(base);
+                    self.extent.stop = limit.max(from);
                     let whole = self.extent.boundary >= limit;
                     if !whole {
                         self.extent.why = "a batch crosses the end of its segment";
@@ -211,9 +218,7 @@ impl Walk {
         if header.kind == Kind::Record {
             extent.demand_seen |= self.search.demand == Some(lsn);
             self.unit_records = self.unit_records.saturating_add(1);
-            if lsn >= self.search.head {
-                self.unit_last = Some(lsn);
-            }
+            self.unit_last = Some(lsn);
         }
         if !header.more() {
             extent.boundary = lsn.saturating_add(header.frame_bytes());
@@ -348,13 +353,13 @@ pub(super) fn last_record_before<S: WalStore>(
     head: u64,
 ) -> Result<Option<u64>> {
     let end = chain.live.get(first).map_or(0, |header| header.base);
-    for (segment, _, to) in chain.pieces(head, end).rev() {
-        let mut scanner = scanner(store, &segment, segment.base, to)?;
+    for (segment, from, to) in chain.pieces(head, end).rev() {
+        let mut scanner = scanner(store, &segment, from, to)?;
         let mut last = None;
         loop {
             match scanner.next()? {
                 Step::Frame { lsn, header } => {
-                    if header.kind == Kind::Record && lsn >= head {
+                    if header.kind == Kind::Record {
                         last = Some(lsn);
                     }
                 }

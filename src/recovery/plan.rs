@@ -104,7 +104,7 @@ pub(super) fn decide<S: WalStore>(
         true => None,
         false => extent::tally(store, chain, extent, end)?,
     };
-    let start = chain.live.get(extent.first).map_or(extent.boundary, |header| header.base);
+    let start = extent::start(chain, extent.first, search.head).unwrap_or(extent.boundary);
     let demand_unmet = search.demand.is_some_and(|lsn| {
         lsn >= search.head && (lsn >= end || (lsn >= start && !extent.demand_seen))
     });

@@ -242,12 +242,12 @@ impl SimFile {
     }
 
     /// What a fault makes of a write on its way to the device.
-    fn landing(state: &mut State, fault: Option<SimFaultKind>, len: usize) -> Landing {
+    fn landing(state: &State, fault: Option<SimFaultKind>, len: usize) -> Landing {
         match fault {
-            Some(SimFaultKind::Flip) => Landing::Flipped(state.rng.below(len * 8)),
+            Some(SimFaultKind::Flip) => Landing::Flipped(state.lie().below(len * 8)),
             Some(SimFaultKind::Lose) => Landing::Lost,
             Some(SimFaultKind::Misdirect) => {
-                Landing::Misdirected(state.rng.below(64) * state.rules.sector)
+                Landing::Misdirected(state.lie().below(64) * state.rules.sector)
             }
             _ => Landing::Faithful,
         }
@@ -293,7 +293,7 @@ impl StoreFile for SimFile {
         if more > 0 && !state.has_room(more as u64) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let landing = Self::landing(&mut state, turn.fault, bytes.len());
+        let landing = Self::landing(&state, turn.fault, bytes.len());
         state.disk.write(self.id, start, bytes, landing)?;
         state.moment();
         drop(state);
@@ -313,7 +313,7 @@ impl StoreFile for SimFile {
         bytes[..read].copy_from_slice(&rest[..read]);
         state.bytes_read += read as u64;
         if turn.fault == Some(SimFaultKind::Flip) && read > 0 {
-            let bit = state.rng.below(read * 8);
+            let bit = state.lie().below(read * 8);
             bytes[bit / 8] ^= 1 << (bit % 8);
         }
         drop(state);

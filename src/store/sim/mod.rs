@@ -139,6 +139,12 @@ impl State {
         struck
     }
 
+    /// The numbers of a lie of the device, which take none from those that the log is given: with
+    /// lies and without them the log writes the same.
+    fn lie(&self) -> Rng {
+        self.rng.stream(self.calls.values().sum())
+    }
+
     /// Files that nobody can reach any more are gone.
     fn collect(&mut self) {
         let Self { disk, handles, .. } = self;
