@@ -1,12 +1,15 @@
 //! Logs that are damaged in several places at once.
 //!
-//! A case is a function of a seed and a number: a small log, and one to six blows to its files
-//! (`blow`), or a device that lies while the log is written. Opening must refuse, or reading
-//! must, or all records must be there; what damage may take without an error is exactly what lies
-//! at or above the newest witness that survives it (`layout`).
+//! A case is a function of a seed and a number: a small log, perhaps one that was truncated, cut and
+//! checkpointed (`script`), and one to six blows to its files (`blow`), or a device that lies while
+//! the log is written. Opening must refuse, or reading must, or all records must be there; what
+//! damage may take without an error is exactly what lies at or above the newest witness that
+//! survives it, and what was cut never comes back (`layout`). The snapshot that counts reads as it
+//! was written, or is an error (`judge`).
 
 mod blow;
 mod judge;
+mod known;
 mod layout;
 mod script;
 
@@ -18,9 +21,9 @@ use cohort_wal::sim::{SimCall, SimFault, SimFaultKind};
 
 use crate::dice::Dice;
 use crate::oracle::{Oracle, Violation};
-use blow::Blow;
+use blow::{Blow, Past};
 use judge::{Became, judge};
-use layout::Files;
+use layout::{Files, Image, Opened};
 use script::{Log, Script};
 
 /// So many cases in a row damage the same log.
@@ -92,6 +95,10 @@ pub struct Tally {
     pub unharmed: u64,
     /// The log ended where it may.
     pub last_cohorts: u64,
+    /// All records were there, and reading the snapshot refused.
+    pub image_refused: u64,
+    /// Neither slot of CONTROL says any more where the log began, and an older one counts.
+    pub older_head: u64,
     /// Records are missing or wrong, and nobody was told: none, or there is a failure.
     pub silent: u64,
 }
@@ -105,17 +112,21 @@ impl Tally {
         self.refused_on_reading += other.refused_on_reading;
         self.unharmed += other.unharmed;
         self.last_cohorts += other.last_cohorts;
+        self.image_refused += other.image_refused;
+        self.older_head += other.older_head;
         self.silent += other.silent;
     }
 
-    fn count(&mut self, became: Became, lied: bool) {
+    fn count(&mut self, became: Became, undamaged: Opened, lied: bool) {
         self.cases += 1;
         self.lied += u64::from(lied);
         match became {
             Became::RefusedAtOpen => self.refused_at_open += 1,
             Became::RefusedOnReading => self.refused_on_reading += 1,
-            Became::Unharmed => self.unharmed += 1,
-            Became::Tail(_) => self.last_cohorts += 1,
+            Became::Opened(opened) if opened == undamaged => self.unharmed += 1,
+            Became::Opened(opened) if opened.head != undamaged.head => self.older_head += 1,
+            Became::Opened(Opened { image: Image::Damaged(_), .. }) => self.image_refused += 1,
+            Became::Opened(_) => self.last_cohorts += 1,
         }
     }
 }
@@ -144,13 +155,13 @@ impl Case {
             return Self { files, damage, lied: true, twice };
         }
         let mut files = log.layout.files.clone();
+        let past = Past { older: &log.older, removed: &log.layout.removed };
         let blows = 1 + dice.below(6);
-        let blows: Vec<_> =
-            (0..blows).map(|_| Blow::random(&mut dice, &files, log.older.len())).collect();
+        let blows: Vec<_> = (0..blows).map(|_| Blow::random(&mut dice, &files, past)).collect();
         let mut damage = Vec::new();
         for (index, blow) in blows.iter().enumerate() {
             if address.blows & 1 << index != 0 {
-                blow.strike(&mut files, &log.older);
+                blow.strike(&mut files, past);
                 damage.push(blow.to_string());
             }
         }
@@ -205,7 +216,7 @@ fn one(log: &Log, address: Address) -> Result<(Tally, Vec<String>), Box<Failure>
     match judge(log, &case.files, case.twice) {
         Ok(became) => {
             let mut tally = Tally::default();
-            tally.count(became, case.lied);
+            tally.count(became, log.undamaged, case.lied);
             Ok((tally, case.damage))
         }
         Err(violation) => Err(Box::new(Failure { address, violation, damage: case.damage })),

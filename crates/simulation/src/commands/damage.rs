@@ -63,11 +63,12 @@ pub(crate) fn run(arguments: &Damage) -> ExitCode {
         println!("{object}");
     } else {
         let Tally { cases, lied, refused_at_open, refused_on_reading, .. } = total;
-        let Tally { unharmed, last_cohorts, silent, .. } = total;
+        let Tally { unharmed, last_cohorts, image_refused, older_head, silent, .. } = total;
         println!(
             "{cases} cases, {lied} of them by a device that lied: {seconds:.0} s, {per_s:.0} \
              cases/s\n{refused_at_open} refused at open, {refused_on_reading} on reading, \
-             {unharmed} unharmed, {last_cohorts} last cohorts only, {silent} silent"
+             {unharmed} unharmed, {last_cohorts} last cohorts only, {image_refused} but for the \
+             snapshot, {older_head} from an older head, {silent} silent"
         );
     }
     ExitCode::SUCCESS

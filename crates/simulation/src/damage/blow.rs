@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::layout::{CONTROL, Files, HEADER_AREA};
+use super::layout::{CONTROL, Files, HEADER_AREA, IMAGE_HEADER, is_image};
 use crate::dice::Dice;
 
 /// A place in a file.
@@ -31,6 +31,27 @@ enum Harm {
     Ends,
     /// A run of garbage, beyond the end of the file as well.
     Garbage(Vec<u8>),
+    /// The file is gone.
+    Gone,
+    /// None but that the file is there again, if the log had removed it.
+    Back,
+}
+
+/// What the files were before.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Past<'a> {
+    /// What they once were, step by step, oldest first.
+    pub(super) older: &'a [Files],
+    /// Those that the log has removed, as they were last. A blow to one of them brings it back
+    /// first: the removal has not reached the disk.
+    pub(super) removed: &'a Files,
+}
+
+impl Past<'_> {
+    /// A file, or else what it was when it was removed.
+    fn file<'a>(&'a self, files: &'a Files, name: &str) -> &'a [u8] {
+        files.get(name).or_else(|| self.removed.get(name)).map_or(&[][..], Vec::as_slice)
+    }
 }
 
 /// One blow.
@@ -59,32 +80,43 @@ impl fmt::Display for Blow {
             Harm::Twice(len, from) => write!(f, "{len} bytes at {at} of {file} from {from}"),
             Harm::Ends => write!(f, "{file} ends at {at}"),
             Harm::Garbage(bytes) => write!(f, "{} bytes of garbage at {at} of {file}", bytes.len()),
+            Harm::Gone => write!(f, "{file} is gone"),
+            Harm::Back => write!(f, "{file} is back if it was removed"),
         }
     }
 }
 
-/// A place: in headers and slots, among frames, or anywhere.
-fn place(dice: &mut Dice, files: &Files) -> Place {
+/// A place: in headers and slots, behind them, or anywhere.
+fn place(dice: &mut Dice, files: &Files, past: Past<'_>) -> Place {
     let control = dice.one_in(5);
-    let index = dice.below(files.len());
-    let name = match files.keys().nth(index) {
+    let those = if dice.one_in(5) && !past.removed.is_empty() { past.removed } else { files };
+    let index = dice.below(those.len());
+    let name = match those.keys().nth(index) {
         Some(name) if !control => name.clone(),
         _ => CONTROL.to_owned(),
     };
-    let len = files.get(&name).map_or(0, Vec::len);
+    let len = past.file(files, &name).len();
+    let (header, copies) = match is_image(&name) {
+        true => (IMAGE_HEADER, [0, 0]),
+        false => (HEADER_AREA, [0, 4096]),
+    };
     let at = match dice.below(4) {
-        0 => dice.pick(&[0, 4096]) + dice.below(512),
+        0 => dice.pick(&copies) + dice.below(512),
         1 => dice.below(len),
-        _ => HEADER_AREA + dice.below(len.saturating_sub(HEADER_AREA)),
+        _ => header + dice.below(len.saturating_sub(header)),
     };
     Place { file: name, at: at.min(len.saturating_sub(1)) }
 }
 
 impl Blow {
-    pub(super) fn random(dice: &mut Dice, files: &Files, steps: usize) -> Self {
-        let mut place = place(dice, files);
+    pub(super) fn random(dice: &mut Dice, files: &Files, past: Past<'_>) -> Self {
+        let mut place = place(dice, files, past);
         let sector = dice.pick(&[512, 512, 4096]);
         let align = |place: &mut Place| place.at = place.at / sector * sector;
+        if dice.one_in(24) {
+            let back = past.removed.contains_key(&place.file);
+            return Self { place, harm: if back { Harm::Back } else { Harm::Gone } };
+        }
         let harm = match dice.below(8) {
             0 => Harm::Flips((0..1 + dice.below(8)).map(|_| dice.below(64)).collect()),
             1 => {
@@ -92,14 +124,14 @@ impl Blow {
                 Harm::Zeros(sector)
             }
             kind @ (2 | 3) => {
-                let mut other = self::place(dice, files);
+                let mut other = self::place(dice, files, past);
                 align(&mut place);
                 align(&mut other);
                 if kind == 2 { Harm::Swap(sector, other) } else { Harm::Misdirected(sector, other) }
             }
             4 => {
                 align(&mut place);
-                Harm::Lost(sector, 1 + dice.below(steps))
+                Harm::Lost(sector, 1 + dice.below(past.older.len()))
             }
             5 => {
                 let len = 8 + dice.below(1500);
@@ -116,13 +148,15 @@ impl Blow {
         Self { place, harm }
     }
 
-    /// Strikes; `older` is what the files once were, oldest first.
-    pub(super) fn strike(&self, files: &mut Files, older: &[Files]) {
+    /// Strikes.
+    pub(super) fn strike(&self, files: &mut Files, past: Past<'_>) {
         let Place { file: name, at } = &self.place;
         let at = *at;
+        if let Some(removed) = past.removed.get(name) {
+            files.entry(name.clone()).or_insert_with(|| removed.clone());
+        }
         let bytes = |files: &Files, place: &Place, len: usize| {
-            let file = files.get(&place.file).map_or(&[][..], Vec::as_slice);
-            let from = file.get(place.at..).unwrap_or_default();
+            let from = past.file(files, &place.file).get(place.at..).unwrap_or_default();
             from[..len.min(from.len())].to_vec()
         };
         match &self.harm {
@@ -137,8 +171,8 @@ impl Blow {
                 put(files, name, at, &from);
             }
             Harm::Lost(sector, ago) => {
-                let once = older.len().checked_sub(*ago).map(|index| &older[index]);
-                let mut once = once.map_or(Vec::new(), |once| bytes(once, &self.place, *sector));
+                let once = past.older.len().checked_sub(*ago).and_then(|i| past.older[i].get(name));
+                let mut once = once.and_then(|once| once.get(at..)).unwrap_or_default().to_vec();
                 once.resize(*sector, 0);
                 put(files, name, at, &once);
             }
@@ -149,19 +183,25 @@ impl Blow {
             }
             Harm::Zeros(sector) => put(files, name, at, &vec![0; *sector]),
             Harm::Garbage(garbage) => {
-                let file = files.entry(name.clone()).or_default();
-                file.resize(file.len().max(at + garbage.len()), 0);
-                put(files, name, at, garbage);
+                if let Some(file) = files.get_mut(name) {
+                    file.resize(file.len().max(at + garbage.len()), 0);
+                    put(files, name, at, garbage);
+                }
             }
-            Harm::Ends => files.entry(name.clone()).or_default().truncate(at),
+            Harm::Ends => {
+                if let Some(file) = files.get_mut(name) {
+                    file.truncate(at);
+                }
+            }
             Harm::Flips(bits) => {
-                let file = files.entry(name.clone()).or_default();
                 for bit in bits {
-                    if let Some(byte) = file.get_mut(at + bit / 8) {
+                    if let Some(byte) = files.get_mut(name).and_then(|f| f.get_mut(at + bit / 8)) {
                         *byte ^= 1 << (bit % 8);
                     }
                 }
             }
+            Harm::Gone => drop(files.remove(name)),
+            Harm::Back => {}
         }
     }
 }

@@ -1,22 +1,28 @@
 //! Small logs of a few segments, each a function of its seed.
 
-use std::collections::BTreeSet;
+use cohort_wal::sim::{Profile, SimCall, SimStore};
+use cohort_wal::{Preallocate, WalError, WalOptions};
 
-use cohort_wal::sim::{Profile, SimStore};
-use cohort_wal::{Lsn, Preallocate, Wal, WalError, WalOptions};
-
-use super::layout::{Files, Layout};
+use super::known::Known;
+use super::layout::{Files, Layout, Opened, Right};
 use crate::dice::Dice;
-use crate::record::payload;
 
-/// What is done to a log before it is damaged.
+/// What is done to a log before it is damaged. Where it is truncated is a fraction of what there
+/// is then.
 #[derive(Debug, Clone)]
-enum Step {
+pub(super) enum Step {
     /// Appends a unit of records of these sizes.
     Append(Vec<usize>),
     Flush,
     Sync,
     Rotate,
+    /// At a record or the end.
+    TruncateBefore(u16),
+    Checkpoint(u16),
+    /// Where a unit ends, or at the head.
+    TruncateFrom(u16),
+    /// Behind the last record of a unit.
+    TruncateAfter(u16),
 }
 
 /// All that is done to a log, session by session; between them the process dies.
@@ -31,21 +37,14 @@ pub(super) struct Script {
     tight: bool,
 }
 
-/// What calls have returned.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Known {
-    /// LSN and key of each record.
-    pub(super) records: Vec<(u64, u64)>,
-    bounds: BTreeSet<u64>,
-    end: u64,
-}
-
 /// A log to damage.
 #[derive(Debug, Clone)]
 pub(super) struct Log {
     pub(super) script: Script,
     pub(super) layout: Layout,
     pub(super) known: Known,
+    /// What opening it shows.
+    pub(super) undamaged: Opened,
     /// What the files once were, oldest first.
     pub(super) older: Vec<Files>,
     /// Writes and syncs of the last session.
@@ -57,13 +56,16 @@ const TIGHT_BYTES: u32 = 1024;
 impl Script {
     pub(super) fn random(seed: u64) -> Self {
         let mut dice = Dice::new(&[seed, 0xDA3A6E]);
-        let segments = 2 + dice.below(3);
-        let first = dice.below(segments);
+        let mut segments = 2 + dice.below(3);
+        // One log of three is never truncated.
+        let truncations = dice.below(3);
         let mut sessions = Vec::new();
-        // Each session begins a segment; the others are begun by rotating.
-        for segments in [first, segments - first].into_iter().filter(|count| *count > 0) {
+        // Each session begins a segment; the others are begun by rotating, and by truncating.
+        while segments > 0 {
+            let here = if sessions.len() == 2 { segments } else { 1 + dice.below(segments) };
+            segments -= here;
             let mut steps = Vec::new();
-            for segment in 0..segments {
+            for segment in 0..here {
                 if segment > 0 {
                     steps.push(Step::Rotate);
                 }
@@ -71,11 +73,17 @@ impl Script {
                     cohort(&mut dice, &mut steps);
                     steps.push(Step::Sync);
                 }
+                if truncations > 0 && dice.below(3) < truncations {
+                    truncation(&mut dice, &mut steps);
+                }
             }
             // What no sync covers is carried by the next session, or torn at the end.
             if dice.one_in(3) {
                 cohort(&mut dice, &mut steps);
                 steps.push(Step::Flush);
+                if truncations > 0 && dice.one_in(4) {
+                    truncation(&mut dice, &mut steps);
+                }
             }
             sessions.push(steps);
         }
@@ -106,37 +114,33 @@ impl Script {
     }
 
     /// Plays it on a new disk; `begin` sees the disk when the last session has opened the log,
-    /// and `after` after every step.
+    /// and `after` after every opening and every step.
     pub(super) fn play(
         &self,
         begin: impl FnOnce(&SimStore),
         mut after: impl FnMut(&SimStore),
     ) -> Result<(SimStore, Known), WalError> {
         let mut disk = SimStore::new(self.profile, self.seed);
-        let mut known = Known::default();
-        let (mut keys, mut begin) = (0, Some(begin));
-        known.bounds.insert(0);
+        let mut known = Known::new();
+        let mut begin = Some(begin);
         for (index, steps) in self.sessions.iter().enumerate() {
             let wal = self.options().open_store(disk.clone())?;
             let last = index + 1 == self.sessions.len();
             if let Some(begin) = begin.take_if(|_| last) {
                 begin(&disk);
             }
+            after(&disk);
             for step in steps {
-                known.step(&wal, step, &mut keys)?;
+                known.step(&wal, step)?;
                 after(&disk);
             }
             if last && self.closes {
                 wal.close()?;
             }
             // The old handle is dropped after the copy was taken, and closes what nobody sees.
-            let next = if last { disk.clone() } else { disk.kill() };
-            known.end = wal.end_lsn().get();
-            if last {
-                return Ok((disk.kill(), known));
-            }
+            let killed = disk.kill();
             drop(wal);
-            disk = next;
+            disk = killed;
         }
         Ok((disk, known))
     }
@@ -144,10 +148,7 @@ impl Script {
     pub(super) fn build(self) -> Option<Log> {
         let mut older: Vec<Files> = Vec::new();
         let calls = std::cell::Cell::new(0);
-        let count = |disk: &SimStore| {
-            use cohort_wal::sim::SimCall;
-            disk.calls(SimCall::Write) + disk.calls(SimCall::Sync)
-        };
+        let count = |disk: &SimStore| disk.calls(SimCall::Write) + disk.calls(SimCall::Sync);
         let mut made = 0;
         let played = self.play(
             |disk| calls.set(count(disk)),
@@ -157,11 +158,32 @@ impl Script {
             },
         );
         let (disk, known) = played.ok()?;
-        let files = disk.snapshot().into_files();
-        let layout = Layout::new(files, known.bounds.clone(), known.end, self.reach())?;
+        let layout = Layout::new(disk.snapshot().into_files(), &older, self.reach())?;
+        let undamaged = known.opened();
+        let ruling = layout.rule(&layout.files);
+        let kept = known.records.range(known.head..).map(|(lsn, key)| (*lsn, *key));
+        let bounds = known.bounds.range(known.head + 1..).copied();
+        let agrees = ruling.right == Right::Opens(undamaged)
+            && ruling.records.into_iter().eq(kept)
+            && layout.bounds().range(known.head + 1..).copied().eq(bounds);
         let writes = made.saturating_sub(calls.get()) + 2 * u64::from(self.closes);
-        Some(Log { script: self, layout, known, older, writes })
+        agrees.then_some(Log { script: self, layout, known, undamaged, older, writes })
     }
+}
+
+/// A change of where the log begins or ends. Heads are rather low and ends rather high, or not
+/// much would be left.
+fn truncation(dice: &mut Dice, steps: &mut Vec<Step>) {
+    let (one, other) = (dice.number() as u16, dice.number() as u16);
+    let (low, high) = (one.min(other), one.max(other));
+    steps.push(match dice.below(6) {
+        0 => Step::TruncateBefore(low),
+        1 => Step::TruncateBefore(u16::MAX),
+        2 => Step::TruncateFrom(high),
+        3 => Step::TruncateAfter(high),
+        4 => Step::Checkpoint(dice.pick(&[low, low, high, u16::MAX])),
+        _ => Step::Checkpoint(low),
+    });
 }
 
 /// One to four units; now and then more than a tight bound lets be unsynced.
@@ -172,29 +194,5 @@ fn cohort(dice: &mut Dice, steps: &mut Vec<Step>) {
         let max = if records == 1 { 500 } else { 200 };
         let lens = (0..records).map(|_| 8 + dice.below(max)).collect();
         steps.push(Step::Append(lens));
-    }
-}
-
-impl Known {
-    fn step(&mut self, wal: &Wal<SimStore>, step: &Step, keys: &mut u64) -> Result<(), WalError> {
-        match step {
-            Step::Append(lens) => {
-                let records: Vec<_> =
-                    (*keys..).zip(lens).map(|(k, len)| payload(k, *len)).collect();
-                let lsns = wal.append_batch(&records)?.into_iter().map(Lsn::get);
-                self.records.extend(lsns.zip(*keys..));
-                *keys += lens.len() as u64;
-                self.bounds.insert(wal.end_lsn().get());
-                Ok(())
-            }
-            Step::Flush => wal.flush(),
-            Step::Sync => wal.sync(),
-            Step::Rotate => wal.rotate(),
-        }
-    }
-
-    /// How many records lie below an LSN.
-    pub(super) fn below(&self, lsn: u64) -> usize {
-        self.records.partition_point(|(start, _)| *start < lsn)
     }
 }
