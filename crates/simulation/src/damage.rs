@@ -1,9 +1,9 @@
 //! Logs that are damaged in several places at once.
 //!
-//! A case is a function of a seed and a number: a small log, perhaps one that was truncated, cut and
-//! checkpointed (`script`), and one to six blows to its files (`blow`), or a device that lies while
-//! the log is written. Opening must refuse, or reading must, or all records must be there; what
-//! damage may take without an error is exactly what lies at or above the newest witness that
+//! A case is a function of a seed and a number: a small log, perhaps one that was truncated, cut
+//! and checkpointed (`script`), and one to six blows to its files (`blow`), or a device that lies
+//! while the log is written. Opening must refuse, or reading must, or all records must be there;
+//! what damage may take without an error is exactly what lies at or above the newest witness that
 //! survives it, and what was cut never comes back (`layout`). The snapshot that counts reads as it
 //! was written, or is an error (`judge`).
 
@@ -27,7 +27,7 @@ use layout::{Files, Image, Opened};
 use script::{Log, Script};
 
 /// So many cases in a row damage the same log.
-pub const CASES_OF_A_LOG: u64 = 512;
+pub const CASES_OF_A_LOG: u64 = 128;
 
 /// Names one case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,12 +4,13 @@ use simulation::damage::{Address, Tally, cases};
 
 #[test]
 fn damage_is_refused_or_harmless_or_hits_the_last_cohorts_alone() {
-    let tally = cases(1, 0, 8_000).unwrap_or_else(|failure| panic!("{failure}"));
+    let tally = cases(1, 0, 16_000).unwrap_or_else(|failure| panic!("{failure}"));
     let Tally { cases, lied, refused_at_open, refused_on_reading, .. } = tally;
-    assert_eq!((cases, tally.silent), (8_000, 0));
+    assert_eq!((cases, tally.silent), (16_000, 0));
     // Every outcome is met, or the sample says nothing about it.
     assert!(lied > 100 && refused_at_open > 500 && refused_on_reading > 500, "{tally:?}");
     assert!(tally.unharmed > 500 && tally.last_cohorts > 100, "{tally:?}");
+    assert!(tally.image_refused > 50 && tally.older_head > 0, "{tally:?}");
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub(crate) struct Damage {
 }
 
 /// Cases that are done between two looks at the progress.
-const CHUNK: u64 = 8 * CASES_OF_A_LOG;
+const CHUNK: u64 = 32 * CASES_OF_A_LOG;
 
 pub(crate) fn run(arguments: &Damage) -> ExitCode {
     let Damage { cases: count, seed, json, replay: address } = *arguments;

@@ -81,9 +81,10 @@ impl Script {
             if dice.one_in(3) {
                 cohort(&mut dice, &mut steps);
                 steps.push(Step::Flush);
-                if truncations > 0 && dice.one_in(4) {
-                    truncation(&mut dice, &mut steps);
-                }
+            }
+            // Often the last thing that happens.
+            if segments == 0 && truncations > 0 && dice.one_in(2) {
+                truncation(&mut dice, &mut steps);
             }
             sessions.push(steps);
         }
@@ -171,18 +172,17 @@ impl Script {
     }
 }
 
-/// A change of where the log begins or ends. Heads are rather low and ends rather high, or not
-/// much would be left.
+/// A change of where the log begins or ends. Ends are rather high, or not much would be left.
 fn truncation(dice: &mut Dice, steps: &mut Vec<Step>) {
     let (one, other) = (dice.number() as u16, dice.number() as u16);
     let (low, high) = (one.min(other), one.max(other));
     steps.push(match dice.below(6) {
-        0 => Step::TruncateBefore(low),
+        0 => Step::TruncateBefore(dice.pick(&[low, one, high])),
         1 => Step::TruncateBefore(u16::MAX),
         2 => Step::TruncateFrom(high),
         3 => Step::TruncateAfter(high),
-        4 => Step::Checkpoint(dice.pick(&[low, low, high, u16::MAX])),
-        _ => Step::Checkpoint(low),
+        4 => Step::Checkpoint(dice.pick(&[low, high, u16::MAX])),
+        _ => Step::Checkpoint(one),
     });
 }
 
