@@ -129,7 +129,7 @@ fn verdict<'a>(
     }
     let known = files.iter().filter(|(name, _)| before.contains_key(*name));
     let known = known.map(|(name, bytes)| (name.clone(), Arc::clone(bytes))).collect();
-    May::Be(own[0].layout.right(&plain(&known)))
+    May::Be(own[0].layout.rule(&plain(&known)).right)
 }
 
 /// No block or frame is forged: each file is genuine for one of the logs.

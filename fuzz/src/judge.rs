@@ -10,7 +10,7 @@
 
 use cohort_wal::{Wal, WalError};
 
-use crate::layout::Right;
+use crate::layout::{Opened, Right};
 use crate::sample::{CONTROL, Sample, is_numbered, plain};
 use crate::shown::Shown;
 use crate::store::{CowStore, Files, PLACE};
@@ -32,7 +32,7 @@ pub(crate) enum May<'a> {
 /// Judges files that are those of a sample, but for some bytes.
 pub(crate) fn judge(sample: &Sample, files: &Files) {
     let may = match sample.is_genuine(files) {
-        true => May::Be(sample.layout.right(&plain(files))),
+        true => May::Be(sample.layout.rule(&plain(files)).right),
         false => May::ShowAnything,
     };
     judge_as(sample, files, may);
@@ -87,8 +87,7 @@ fn check_refusal(sample: &Sample, files: &Files, error: &WalError, may: May<'_>)
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let touched = sample.files.get(name) != files.get(name) || !files.contains_key(name);
         assert!(touched, "{text}: blames what nobody touched");
-        let allowed = matches!(right, Right::Refused | Right::RefusedOrWhole);
-        assert!(allowed, "refused for nothing, must be {right:?}: {text}");
+        assert!(right == Right::Refused, "refused for nothing, must be {right:?}: {text}");
     }
 }
 
@@ -102,21 +101,20 @@ fn check_shown(sample: &Sample, shown: &Shown, end: u64, may: May<'_>) {
     match may {
         May::ShowAnything => {}
         May::Begin(samples) => {
-            let known = samples.iter().any(|sample| shown.is_prefix_of(&sample.records));
+            let known = samples.iter().any(|sample| sample.has_shown(shown));
             assert!(known, "SILENT: shows what is no prefix of any log");
         }
         May::Be(right) => {
             assert!(shown.is_prefix_of(whole), "SILENT: shows what is no prefix");
-            let became = match (&shown.error, end == sample.layout.end) {
-                (Some(_), _) => matches!(right, Right::Refused | Right::RefusedOrWhole),
-                (None, true) => matches!(right, Right::Whole | Right::RefusedOrWhole),
-                (None, false) => right == Right::EndsAt(end),
+            let (head, count) = (shown.head, shown.len());
+            let became = match shown.error {
+                Some(_) => Right::Refused,
+                None => Right::Opens(Opened { head, end, image: shown.image() }),
             };
-            let (count, all) = (shown.len(), whole.len());
             let error = shown.error.as_deref().unwrap_or("no error");
-            assert!(became, "SILENT: {count} of {all}, end {end}, {error}, must be {right:?}");
-            let complete = shown.error.is_some() || count == whole.below(end);
-            assert!(complete, "SILENT: {count} of {all} below {end}");
+            assert!(became == right, "SILENT: {became:?}, {error}, must be {right:?}");
+            let complete = shown.error.is_some() || count == whole.below(end) - whole.below(head);
+            assert!(complete, "SILENT: {count} from {head} below {end}");
         }
     }
 }

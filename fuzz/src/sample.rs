@@ -1,9 +1,11 @@
 //! Small healthy logs, made once: each of a few segments and two sessions, every record known.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::sync::{Arc, OnceLock};
 
-use cohort_wal::{Preallocate, Wal, WalOptions};
+use cohort_wal::{Lsn, Preallocate, Wal, WalOptions};
+use simulation::oracle::image;
 use simulation::record::payload;
 
 use crate::layout::Layout;
@@ -15,8 +17,9 @@ pub(crate) const CONTROL: &str = "CONTROL";
 
 /// How a sample is written.
 struct Plan {
-    /// `s` appends a record, `b` a batch of three, `f` flushes, `y` syncs, `r` rotates, and at
-    /// `k` the process dies and the log is opened again. Nothing is left unflushed then.
+    /// `s` appends a record, `b` a batch of three, `f` flushes, `y` syncs, `r` rotates, `t` forgets
+    /// the older half, `c` makes a snapshot of it, `u` cuts off the last unit, and at `k` the
+    /// process dies and the log is opened again. Nothing is left unflushed then.
     steps: &'static str,
     closes: bool,
     /// Bounds so close that a frame far behind a lost one proves damage.
@@ -24,11 +27,13 @@ struct Plan {
     zeroed: bool,
 }
 
-/// One closed cleanly, two whose process died with records that no sync covers.
-const PLANS: [Plan; 3] = [
+/// One closed cleanly, and others whose process died with records that no sync covers.
+const PLANS: [Plan; 5] = [
     Plan { steps: "ysbyryssysfkbyssrsbyss", closes: true, tight: false, zeroed: false },
     Plan { steps: "sybrssyssfkysbyrsysysbyssf", closes: false, tight: true, zeroed: false },
     Plan { steps: "sbyssrysbsfkysrybysssysbf", closes: false, tight: false, zeroed: true },
+    Plan { steps: "sbsrbsytssubsrcsbysutksbcrssbuyssf", closes: false, tight: true, zeroed: false },
+    Plan { steps: "sbysscrsbutksbsursyss", closes: true, tight: false, zeroed: true },
 ];
 
 /// How many samples there are.
@@ -43,7 +48,10 @@ pub(crate) struct Sample {
     pub(crate) files: Files,
     /// The files as they were after each step, oldest first.
     pub(crate) older: Vec<Files>,
+    /// Those that no cut has taken, below the head as well.
     pub(crate) records: Shown,
+    /// What they were before each cut.
+    before: Vec<Shown>,
     pub(crate) layout: Layout,
     pub(crate) options: WalOptions,
     /// Names of the segments, and where the frames of each begin.
@@ -96,40 +104,35 @@ impl Sample {
         };
         let mut store = CowStore::new(&Files::new(), seed);
         let mut wal = open(&store);
-        let mut records = Shown::default();
-        let (mut older, mut bounds, mut sessions) = (Vec::new(), BTreeSet::from([0]), 0);
+        let mut made = Made::default();
+        let (mut older, mut sessions) = (Vec::new(), 0);
         for step in plan.steps.chars() {
-            match step {
-                's' => append(&wal, 1, &mut records),
-                'b' => append(&wal, 3, &mut records),
-                'f' => wal.flush().expect("memory takes bytes"),
-                'y' => wal.sync().expect("memory syncs"),
-                'r' => wal.rotate().expect("memory takes segments"),
-                _ => {
-                    sessions += 1;
-                    // The old handle closes the log on a store that nobody sees any more.
-                    let next = CowStore::new(&store.files(), seed << 8 | sessions);
-                    wal = open(&next);
-                    store = next;
-                }
+            if step == 'k' {
+                sessions += 1;
+                // The old handle closes the log on a store that nobody sees any more.
+                let next = CowStore::new(&store.files(), seed << 8 | sessions);
+                wal = open(&next);
+                store = next;
+            } else {
+                made.step(&wal, step);
             }
-            bounds.insert(wal.end_lsn().get());
             older.push(store.files());
         }
         if plan.closes {
             wal.close().expect("memory closes");
         }
         let files = store.files();
-        let end = wal.end_lsn().get();
-        let layout = Layout::new(plain(&files), bounds, end, plan.reach());
-        let layout = layout.expect("frames fill a healthy log");
+        let once: Vec<_> = older.iter().map(plain).collect();
+        let layout = Layout::new(plain(&files), &once, plan.reach());
+        let layout = layout.expect("the segments of a healthy log have headers");
         let options = plan.options().create(false);
         let mut sample = Self {
             blocks: blocks_of(&older, &files),
             segments: Vec::new(),
             files,
             older,
-            records,
+            records: made.records,
+            before: made.before,
             layout,
             options,
         };
@@ -138,13 +141,18 @@ impl Sample {
     }
 
     fn find_frames(&self) -> Vec<(String, BTreeSet<usize>)> {
-        let segments = self.files.iter().filter(|(name, _)| *name != CONTROL);
+        let segments = self.files.iter().filter(|(name, _)| is_numbered(name, ".wal"));
         let frames = |bytes: &[u8]| {
             let seed = Seed::of(&bytes[..BLOCK]);
             let offsets = (HEADER_AREA..bytes.len()).step_by(8);
             offsets.filter(|at| seed.fits_header(bytes, *at) && fits_body(bytes, *at)).collect()
         };
         segments.map(|(name, bytes)| (name.clone(), frames(bytes))).collect()
+    }
+
+    /// Whether this log has ever been as shown, from some head on.
+    pub(crate) fn has_shown(&self, shown: &Shown) -> bool {
+        self.before.iter().chain([&self.records]).any(|whole| shown.is_prefix_of(whole))
     }
 
     /// Whether every valid block and frame of these files is one that this log has written, in
@@ -192,13 +200,53 @@ fn blocks_of(older: &[Files], files: &Files) -> BTreeSet<Vec<u8>> {
     blocks.map(<[u8]>::to_vec).collect()
 }
 
-/// Appends records of 0 to 90 bytes.
-#[expect(clippy::expect_used, reason = "without its samples a rig must stop")]
-fn append(wal: &Wal<CowStore>, count: usize, records: &mut Shown) {
-    let first = records.len();
-    let bodies: Vec<_> = (first..first + count).map(|key| body(key as u64)).collect();
-    let lsns = wal.append_batch(&bodies).expect("memory takes records");
-    lsns.iter().zip(&bodies).for_each(|(lsn, body)| records.push(lsn.get(), body));
+/// What the steps of a plan have made.
+#[derive(Default)]
+struct Made {
+    records: Shown,
+    before: Vec<Shown>,
+    /// Where units begin.
+    units: Vec<u64>,
+    keys: u64,
+}
+
+impl Made {
+    #[expect(clippy::expect_used, reason = "without its samples a rig must stop")]
+    fn step(&mut self, wal: &Wal<CowStore>, step: char) {
+        let middle = || {
+            let head = wal.head_lsn();
+            self.records.middle(head.get()).map_or(head, Lsn::new)
+        };
+        match step {
+            's' => self.append(wal, 1),
+            'b' => self.append(wal, 3),
+            'f' => wal.flush().expect("memory takes bytes"),
+            'y' => wal.sync().expect("memory syncs"),
+            'r' => wal.rotate().expect("memory takes segments"),
+            't' => drop(wal.truncate_before(middle()).expect("memory truncates")),
+            'c' => {
+                let lsn = middle();
+                let write = |out: &mut dyn Write| out.write_all(&image(lsn.get()));
+                wal.checkpoint(lsn, write).expect("memory takes snapshots");
+            }
+            _ => {
+                let unit = self.units.pop().expect("a unit to cut off");
+                self.before.push(self.records.clone());
+                wal.truncate_from(Lsn::new(unit)).expect("memory cuts");
+                self.records.cut(unit);
+            }
+        }
+    }
+
+    /// Appends records of 0 to 90 bytes.
+    #[expect(clippy::expect_used, reason = "without its samples a rig must stop")]
+    fn append(&mut self, wal: &Wal<CowStore>, count: u64) {
+        let bodies: Vec<_> = (self.keys..self.keys + count).map(body).collect();
+        self.keys += count;
+        let lsns = wal.append_batch(&bodies).expect("memory takes records");
+        self.units.extend(lsns.first().map(|lsn| lsn.get()));
+        lsns.iter().zip(&bodies).for_each(|(lsn, body)| self.records.push(lsn.get(), body));
+    }
 }
 
 fn body(key: u64) -> Vec<u8> {
