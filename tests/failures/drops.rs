@@ -9,7 +9,7 @@ use cohort_wal::{MemStore, Result, Wal, WalError, WalOptions};
 
 use super::ledger::options;
 use crate::common::{deadline, deadline_of, read_all};
-use crate::faulty::{EIO, Fault, FaultyStore, Gate, Op, Script};
+use crate::faulty::{EIO, ENOSPC, Fault, FaultyStore, Gate, Op, Script};
 
 type Log = Wal<FaultyStore<MemStore>>;
 
@@ -76,6 +76,42 @@ fn a_file_that_calls_back_while_it_is_dropped_is_refused_and_hangs_nobody() {
         assert!(seen.iter().all(refused), "{seen:?}");
         assert_eq!(read_all(&options().open_store(memory).unwrap()).len(), 12);
     });
+}
+
+/// A segment that was left and is durable is closed by the next leader, even by one that has
+/// nothing to sync.
+#[test]
+fn a_file_that_is_dropped_without_a_sync_may_call_back_and_panic() {
+    for panics in [false, true] {
+        deadline(move || {
+            let (memory, script, wal) = log();
+            wal.append(b"one").unwrap();
+            wal.rotate().unwrap();
+            wal.append_and_sync(b"two").unwrap();
+            let known = Arc::downgrade(&wal);
+            let seen: Arc<Mutex<Vec<Option<WalError>>>> = Arc::default();
+            let into = Arc::clone(&seen);
+            script.hook(move |op, _| {
+                let (Op::Drop, Some(wal)) = (op, known.upgrade()) else { return };
+                let calls = [wal.append(b"x").err(), wal.flush().err(), wal.sync().err()];
+                into.lock().unwrap().extend(calls);
+                if panics {
+                    resume_unwind(Box::new("injected"));
+                }
+            });
+            script.fail_once(Op::Write, 0, ENOSPC);
+            let work = || wal.append_and_sync(b"three");
+            let failed = catch_unwind(AssertUnwindSafe(work)).expect("no panic gets out");
+            assert!(matches!(failed, Err(WalError::StorageFull { .. })), "{failed:?}");
+            let seen = std::mem::take(&mut *seen.lock().unwrap());
+            assert_eq!(seen.len(), 3, "one file was closed");
+            let refused = |error: &Option<WalError>| matches!(error, Some(WalError::Reentrant));
+            assert!(seen.iter().all(refused), "{seen:?}");
+            wal.sync().unwrap();
+            drop(wal);
+            assert_eq!(read_all(&options().open_store(memory).unwrap()).len(), 3);
+        });
+    }
 }
 
 /// The background writer is woken by a full ring, and closes what a sync of its own has covered.
