@@ -100,6 +100,13 @@ fn what_control_calls_durable_ends_at_a_cut_it_does_not_know() {
 }
 
 #[test]
+fn what_control_calls_durable_ends_at_the_first_of_several_cuts_it_does_not_know() {
+    // What lies between the second and the third base is newer than the claim.
+    let headers = [segment(1, 0, 0), segment(2, 48, 1), segment(3, 160, 2)];
+    assert_eq!(resolve(&headers, &claim(1, 0, 96)).unwrap().witnessed(&claim(1, 0, 96)), 48);
+}
+
+#[test]
 fn what_a_header_calls_durable_ends_at_its_cut() {
     let carried = SegmentHeader { durable: 904, ..segment(2, 160, 1) };
     let headers = [segment(1, 0, 0), carried, segment(3, 400, 2)];
