@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 
+use crate::checksum;
 use crate::error::{Result, WalError};
 use crate::format::frame::{self, HEADER_BYTES, Kind, Seed};
 use crate::sync::{Counter, MODEL, thread_local};
@@ -126,7 +127,7 @@ impl Unit {
             self.bytes.extend_from_slice(part);
         }
         self.bytes.resize(start + bytes, 0);
-        let body_crc = crc32c::crc32c(&self.bytes[start + HEADER_BYTES..]);
+        let body_crc = checksum::of(&self.bytes[start + HEADER_BYTES..]);
         let flags = if more { frame::MORE } else { 0 };
         let header = frame::open_header(Kind::Record, flags, body_len, body_crc);
         self.bytes[start..start + HEADER_BYTES].copy_from_slice(&header);

@@ -82,6 +82,7 @@
 //! No database, no replication, no index over records, no protection against somebody who can
 //! write to its files. One process at a time has a log open for writing.
 
+mod checksum;
 mod codec;
 mod commit;
 mod control;

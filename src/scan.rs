@@ -17,6 +17,7 @@ mod skip;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use crate::checksum;
 use crate::error::{Result, WalError};
 use crate::format::frame::{self, HEADER, HEADER_BYTES, Header, Kind, Seed};
 use crate::format::segment::FIRST_FRAME;
@@ -248,7 +249,7 @@ pub(crate) fn body_matches<F: StoreFile>(
         if read_full(file, path, at, target)? < piece {
             return Ok(false);
         }
-        crc = crc32c::crc32c_append(crc, target);
+        crc = checksum::append(crc, target);
         at = at.saturating_add(to_u64(piece));
         left = left.saturating_sub(to_u64(piece));
     }

@@ -13,6 +13,7 @@
 //! seeded with salt, epoch and LSN, so a valid frame is valid at one place of one log only.
 
 use super::{Salt, array, u32_at};
+use crate::checksum;
 use crate::lsn::ALIGNMENT;
 
 /// Bytes of a frame header.
@@ -49,7 +50,7 @@ pub(crate) struct Seed(pub(crate) u32);
 
 impl Seed {
     pub(crate) fn new(salt: &Salt, epoch: u64) -> Self {
-        Self(crc32c::crc32c_append(crc32c::crc32c(salt), &epoch.to_le_bytes()))
+        Self(checksum::append(checksum::of(salt), &epoch.to_le_bytes()))
     }
 }
 
@@ -83,7 +84,7 @@ impl Header {
 
     /// True when `body`, padding included, is the one this header was made for.
     pub(crate) fn body_matches(&self, body: &[u8]) -> bool {
-        crc32c::crc32c(body) == self.body_crc
+        checksum::of(body) == self.body_crc
     }
 }
 
@@ -129,7 +130,7 @@ pub(crate) fn seal_header(
 fn header_crc(seed: Seed, lsn: u64, fields: [u8; 12]) -> u32 {
     let [a, b, c, d, e, f, g, h] = lsn.to_le_bytes();
     let [i, j, k, l, m, n, o, p, q, r, s, t] = fields;
-    crc32c::crc32c_append(seed.0, &[a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t])
+    checksum::append(seed.0, &[a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t])
 }
 
 /// Decodes the header at `lsn` from the first bytes of `bytes`; `None` when none is valid there.
@@ -210,7 +211,7 @@ pub(crate) fn zeros(bytes: u64) -> impl Iterator<Item = &'static [u8]> {
 
 /// The body checksum of a pad.
 pub(crate) fn crc_of_zeros(bytes: u64) -> u32 {
-    zeros(bytes).fold(0, crc32c::crc32c_append)
+    zeros(bytes).fold(0, checksum::append)
 }
 
 #[cfg(test)]

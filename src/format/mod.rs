@@ -6,6 +6,7 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
+use crate::checksum;
 pub(crate) mod control;
 #[cfg(all(test, not(loom)))]
 mod dump_tests;
@@ -79,7 +80,7 @@ fn open_block(magic: [u8; 8]) -> [u8; BLOCK_BYTES] {
 
 /// Finishes a block by its checksum.
 fn close_block(block: &mut [u8; BLOCK_BYTES]) {
-    let crc = crc32c::crc32c(block.get(..BLOCK_CRC).unwrap_or_default());
+    let crc = checksum::of(block.get(..BLOCK_CRC).unwrap_or_default());
     put(block, BLOCK_CRC, &crc.to_le_bytes());
 }
 
@@ -89,7 +90,7 @@ fn check_block(bytes: &[u8], magic: [u8; 8]) -> Result<(), BlockError> {
         return Err(BlockError::Foreign);
     }
     let covered = bytes.get(..BLOCK_CRC).ok_or(BlockError::Damaged)?;
-    if bytes.len() < BLOCK_BYTES || crc32c::crc32c(covered) != u32_at(bytes, BLOCK_CRC) {
+    if bytes.len() < BLOCK_BYTES || checksum::of(covered) != u32_at(bytes, BLOCK_CRC) {
         return Err(BlockError::Damaged);
     }
     let (major, incompat) = (u16_at(bytes, 8), u32_at(bytes, 12));

@@ -3,6 +3,7 @@
 use super::{
     BLOCK_BYTES, BlockError, LogId, array, check_block, close_block, open_block, put, u64_at,
 };
+use crate::checksum;
 
 pub(crate) const MAGIC: [u8; 8] = *b"COHRTSNP";
 
@@ -40,12 +41,12 @@ impl SnapshotHeader {
     /// The checksum of chunk `number`, from 0: of the header's fields, the number, the length and
     /// the bytes, so that it fits no other place and no other snapshot.
     pub(crate) fn checksum(&self, number: u64, len: u32, bytes: &[u8]) -> u32 {
-        let mut crc = crc32c::crc32c(&self.log_id);
+        let mut crc = checksum::of(&self.log_id);
         for field in [self.lsn, number] {
-            crc = crc32c::crc32c_append(crc, &field.to_le_bytes());
+            crc = checksum::append(crc, &field.to_le_bytes());
         }
-        crc = crc32c::crc32c_append(crc, &len.to_le_bytes());
-        crc32c::crc32c_append(crc, bytes)
+        crc = checksum::append(crc, &len.to_le_bytes());
+        checksum::append(crc, bytes)
     }
 
     /// What stands before the bytes of a chunk.

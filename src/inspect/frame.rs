@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::{Opened, Standing};
+use crate::checksum;
 use crate::error::{Result, WalError};
 use crate::format::frame::{
     COMPRESSED, ENCRYPTED, HEADER, HEADER_BYTES, MORE, crc_of_header, frame_bytes, padded, stored,
@@ -127,7 +128,7 @@ impl Frame {
                 lag: stored.lag,
                 watermark: watermark.map(Lsn::new),
             },
-            body_crc_computed: whole.then(|| crc32c::crc32c(&bytes)),
+            body_crc_computed: whole.then(|| checksum::of(&bytes)),
             len: usize::try_from(len).unwrap_or(usize::MAX).min(bytes.len()),
             bytes,
         }))

@@ -86,6 +86,20 @@ fn syncs_are_in_the_file_store() {
 }
 
 #[test]
+fn checksums_are_computed_in_one_file() {
+    let find = |file: &File| match file.path.as_str() {
+        "src/checksum.rs" => Vec::new(),
+        _ => words(file, &["crc32c", "crc_fast"]),
+    };
+    let advice = "Call crate::checksum: a feature decides which crate computes it, and what one \
+                  build writes every other build must read.";
+    let broken = [("src/a.rs", "crc32c::crc32c(b)"), ("src/a.rs", "crc_fast::crc32_iscsi(b)")];
+    let kept =
+        [("src/checksum.rs", "crc32c::crc32c(b)"), ("src/a.rs", "checksum::of(b) // crc32c")];
+    Rule { advice, find }.proven(&broken, &kept).holds_in(&library());
+}
+
+#[test]
 fn random_numbers_and_process_ids_decide_nothing_but_names_and_forks() {
     fn known(path: &str) -> bool {
         ["src/store/mod.rs", "src/flush/storage.rs", "src/store/file.rs"].contains(&path)
