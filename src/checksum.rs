@@ -11,18 +11,21 @@ const WORTH_PREPARING_BYTES: usize = 1024;
 
 /// The checksum of `bytes`.
 #[cfg(feature = "crc-fast")]
+#[inline]
 pub(crate) fn of(bytes: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(bytes)
 }
 
 /// The checksum of `bytes`.
 #[cfg(not(feature = "crc-fast"))]
+#[inline]
 pub(crate) fn of(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes)
 }
 
 /// The checksum of what `crc` is the checksum of, followed by `bytes`.
 #[cfg(feature = "crc-fast")]
+#[inline]
 pub(crate) fn append(crc: u32, bytes: &[u8]) -> u32 {
     use crc_fast::{CrcAlgorithm, Digest};
 
@@ -38,6 +41,7 @@ pub(crate) fn append(crc: u32, bytes: &[u8]) -> u32 {
 
 /// The checksum of what `crc` is the checksum of, followed by `bytes`.
 #[cfg(not(feature = "crc-fast"))]
+#[inline]
 pub(crate) fn append(crc: u32, bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc, bytes)
 }

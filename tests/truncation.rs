@@ -94,6 +94,27 @@ fn damage_below_the_head_takes_nothing_away() {
 }
 
 #[test]
+fn damage_to_one_slot_of_control_brings_no_head_back() {
+    let memory = MemStore::new();
+    let wal = options().open_store(memory.clone()).unwrap();
+    let lsns = fill(&wal, 5);
+    for keep in [1, 3] {
+        match keep {
+            1 => drop(wal.truncate_before(lsns[keep]).unwrap()),
+            _ => wal.checkpoint(lsns[keep], |image| image.write_all(b"image")).unwrap(),
+        }
+        for slot in [0, 4096] {
+            let mut files = memory.snapshot();
+            files.files_mut().get_mut("CONTROL").unwrap()[slot + 48] ^= 1;
+            let again = options().open_store(MemStore::from_snapshot(files)).unwrap();
+            assert_eq!(again.head_lsn(), lsns[keep], "slot at {slot}");
+            let snapshot = again.snapshots().unwrap().latest().unwrap();
+            assert_eq!(snapshot.is_some(), keep == 3, "slot at {slot}");
+        }
+    }
+}
+
+#[test]
 fn what_is_given_up_was_durable() {
     let wal = options().open_store(MemStore::new()).unwrap();
     wal.append(b"one").unwrap();

@@ -14,6 +14,12 @@ pub(super) struct Admin<'a> {
 }
 
 impl<B: Backing> Engine<B> {
+    /// What [`Admin`] marks a thread with. The identity is the engine's address, and the engine is
+    /// longer than a byte, so that no other log has this one.
+    fn admin_identity(&self) -> usize {
+        self.identity() + 1
+    }
+
     /// Waits for its turn to change where the log begins or ends. Refuses calls that come from
     /// inside another one, and on a closed log.
     pub(super) fn admin(&self) -> Result<Admin<'_>> {
@@ -21,12 +27,12 @@ impl<B: Backing> Engine<B> {
             return Err(WalError::Reentrant);
         }
         let closed = self.admin.lock();
-        Ok(Admin { closed, _mark: codec::StageMark::new(self.identity() + 1) })
+        Ok(Admin { closed, _mark: codec::StageMark::new(self.admin_identity()) })
     }
 
     /// Whether this thread is inside a call that has taken [`admin`](Self::admin).
     pub(super) fn is_admin(&self) -> bool {
-        codec::in_stage(self.identity() + 1)
+        codec::in_stage(self.admin_identity())
     }
 
     /// The same on a log that is open.

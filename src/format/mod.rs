@@ -6,7 +6,6 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
-use crate::checksum;
 pub(crate) mod control;
 #[cfg(all(test, not(loom)))]
 mod dump_tests;
@@ -14,6 +13,8 @@ pub(crate) mod frame;
 pub(crate) mod name;
 pub(crate) mod segment;
 pub(crate) mod snapshot;
+
+use crate::checksum;
 
 /// Major version of the format. A reader refuses any other.
 pub(crate) const MAJOR: u16 = 1;
