@@ -107,15 +107,13 @@ mod linux {
         })
     }
 
-    fn library(dir: &Path, load: Load) -> Sample {
-        let dir = tempfile::tempdir_in(dir).expect("makes a directory");
-        let wal = Wal::open(dir.path()).expect("opens");
+    fn library(wal: &Wal, load: Load) -> Sample {
         let record = vec![7; load.size];
         let commit = || {
             wal.append_and_sync(&record).expect("commits");
         };
         let sample = slice(load, commit, || ());
-        wal.close().expect("closes");
+        wal.truncate_before(wal.end_lsn()).expect("truncates");
         sample
     }
 
@@ -138,6 +136,8 @@ mod linux {
         let sizes = |threads| SIZES.map(|size| Cell::new(threads, size, &ways(threads)));
         let mut cells: Vec<Cell> = THREADS.into_iter().flat_map(sizes).collect();
         let counters = counters(dir);
+        let log = tempfile::tempdir_in(dir).expect("makes a directory");
+        let wal = Wal::open(log.path()).expect("opens");
         for round in 0..rounds {
             for cell in &mut cells {
                 // Nobody comes after the same one every time.
@@ -146,13 +146,14 @@ mod linux {
                 for (way, samples) in after.iter_mut().chain(before) {
                     let load = Load { threads: cell.threads, size: cell.size, limit };
                     samples.push(match *way {
-                        None => library(dir, load),
+                        None => library(&wal, load),
                         Some(way) if way.direct => prototype(direct, way, load, &counters),
                         Some(way) => prototype(buffered, way, load, &counters),
                     });
                 }
             }
         }
+        wal.close().expect("closes");
         cells
     }
 

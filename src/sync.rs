@@ -31,6 +31,9 @@ pub(crate) const MODEL: bool =
 /// Whether logs start helper threads of their own. A model is small, and has the threads it says.
 pub(crate) const HELPERS: bool = cfg!(not(all(loom, feature = "loom")));
 
+/// Whether a wait may begin with yielding, to save a wake-up. Loom sees no end of such a loop.
+pub(crate) const YIELDS: bool = cfg!(not(all(loom, feature = "loom")));
+
 /// A statistic: no ordering, no part in any protocol, unknown to loom.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(std::sync::atomic::AtomicU64);

@@ -3,29 +3,62 @@
 //! Without it a closed loop of N committers splits into two halves that take turns: the first one
 //! back starts the next sync alone. A new leader therefore waits until as many committers are
 //! back as the last cohort released, besides those already queued; at most for a small fraction
-//! of the measured sync time; and only while that pays, by a saturating credit that probes again
-//! now and then.
+//! of the measured sync time; and only while that pays.
 //!
-//! It pays if all are back sooner than a sync takes. With N committers that need the time R to be
-//! woken and come back, and a sync that takes F, waiting for all commits N in R + F; not waiting
-//! commits N in two syncs, or in R if that is longer, because one half comes back while the other
-//! is being synced. So waiting is better if R is less than F, or a little more: without waiting
-//! each sync is preceded by a change of leaders.
+//! It pays if all are back and synced sooner than as many commit without waiting. With N committers
+//! that need the time R to be woken and come back, and a sync that takes F, waiting commits N in
+//! R + F. Not waiting commits N in two syncs and two changes of leaders, because one half comes
+//! back while the other is being synced: so waiting is better where R is below F. Elsewhere it
+//! depends on who needs the processors, and so both are measured: what is not done is tried for a
+//! few cohorts now and then, and what commits more is done.
 
 use std::time::Duration;
 
 use crate::options::Gather;
-use crate::sync::cores;
+use crate::sync::{YIELDS, cores};
 
-const CREDIT: i8 = 4;
-/// With the credit used up, one cohort in this many gathers all the same; with each time that it
-/// was in vain, twice as many, up to the second number.
-const PROBE_EVERY: (u32, u32) = (32, 1024);
+/// So many waits in vain, of late, turn waiting off.
+const MISSES: u8 = 4;
+/// A trial takes so many cohorts, and any change so many until it shows what it does.
+const TRIAL: u32 = 10;
+const SETTLE: u32 = 2;
+/// From one trial to the next it takes so many cohorts; after each that was in vain twice as many,
+/// up to the second number.
+const TRIAL_EVERY: (u32, u32) = (32, 1024);
 /// What a wake-up takes at most where it matters.
 const WAKE: Duration = Duration::from_micros(10);
-/// Syncs that take longer are waited for asleep: a wake-up matters less then, and being awake
-/// costs more.
+/// What takes longer is waited for asleep: a wake-up matters less then, and being awake costs more.
 const SHORT: Duration = Duration::from_micros(250);
+/// Smoothing of the time of a cohort.
+const SMOOTH: u32 = 16;
+/// Counts of committers end here.
+const MOST: u32 = 1 << 16;
+
+/// The mean time from the end of one cohort to the end of the next, and the mean commits of one in
+/// 1 / 256; smoothed once there are enough.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pace {
+    cohorts: u32,
+    time: Duration,
+    commits: u32,
+}
+
+impl Pace {
+    /// The time for each commit, once it is known.
+    fn each(&self) -> Option<Duration> {
+        (self.commits > 0).then(|| self.time * 256 / self.commits)
+    }
+
+    fn add(&mut self, time: Duration, commits: usize) {
+        let commits = 256 * u32::try_from(commits).map_or(MOST, |commits| commits.min(MOST));
+        // One that took much longer was held up by something else.
+        let time = if self.cohorts > 0 { time.min(self.time * 4) } else { time };
+        let before = self.cohorts.min(SMOOTH - 1);
+        self.cohorts = before + 1;
+        self.time = (self.time * before + time) / self.cohorts;
+        self.commits = (self.commits * before + commits) / self.cohorts;
+    }
+}
 
 /// The state of the rule; lives under the list lock.
 #[derive(Debug)]
@@ -33,16 +66,31 @@ pub(super) struct Policy {
     gather: Gather,
     /// Smoothed time of a write and sync.
     sync: Duration,
-    credit: i8,
-    /// Cohorts since the last probe, and how many there are to be.
+    on: bool,
+    misses: u8,
+    /// Cohorts left of a trial of what is not done.
+    trial: u32,
+    /// Cohorts since a trial began or ended.
     cohorts: u32,
-    probe_every: u32,
+    trial_every: u32,
+    /// How what is usually done fares, and how the trial.
+    usual: Pace,
+    tried: Pace,
 }
 
 impl Policy {
     pub(super) fn new(gather: Gather) -> Self {
-        let (sync, probe_every) = (Duration::ZERO, PROBE_EVERY.0);
-        Self { gather, sync, credit: 0, cohorts: 0, probe_every }
+        Self {
+            gather,
+            sync: Duration::ZERO,
+            on: true,
+            misses: 0,
+            trial: 0,
+            cohorts: 0,
+            trial_every: TRIAL_EVERY.0,
+            usual: Pace::default(),
+            tried: Pace::default(),
+        }
     }
 
     /// Whether the rule is on at all.
@@ -52,80 +100,193 @@ impl Policy {
 
     /// A cohort was synced in `took`.
     pub(super) fn synced(&mut self, took: Duration) {
-        self.cohorts = self.cohorts.saturating_add(1);
         self.sync = if self.sync.is_zero() { took } else { (self.sync * 7 + took) / 8 };
     }
 
-    /// How long a leader that expects company may wait; `None`: not at all.
+    /// How long the leader of a new cohort may wait for company; `None`: not at all.
     pub(super) fn window(&self) -> Option<Duration> {
         match self.gather {
             Gather::Off => None,
             Gather::Window(window) => (!window.is_zero()).then_some(window),
             Gather::Adaptive => {
-                let on = self.credit >= 0 || self.cohorts >= self.probe_every;
                 let window = (self.sync / 4).max(WAKE * 2).min(self.sync / 2);
-                (on && !window.is_zero()).then_some(window)
+                (self.waits() && !window.is_zero()).then_some(window)
             }
         }
     }
 
-    /// How long the next leader stays awake while a sync runs.
-    pub(super) fn awake(&self) -> Duration {
-        if self.sync < SHORT && cores() > 1 { self.sync * 2 } else { Duration::ZERO }
+    fn waits(&self) -> bool {
+        self.on != (self.trial > 0)
     }
 
-    /// A wait ended, with the expected company or without it. So long would it take until all who
-    /// share a sync are back.
-    pub(super) fn gathered(&mut self, complete: bool, back: Duration) {
-        let pays = complete && back <= self.sync + WAKE * 4;
-        let step = if pays { 1 } else { -1 };
-        self.credit = (self.credit + step).clamp(-CREDIT, CREDIT);
-        self.cohorts = 0;
-        let (least, most) = PROBE_EVERY;
-        self.probe_every = if pays { least } else { (self.probe_every * 2).min(most) };
+    /// How long the next leader stays awake while a sync runs.
+    pub(super) fn awake(&self) -> Duration {
+        if self.sync < SHORT { self.sync * 2 } else { Duration::ZERO }.min(awake_at_most())
     }
+
+    /// How long a leader that waits for company stays awake. Committers that are back find a
+    /// processor that runs, which takes them less than to wake it.
+    pub(super) fn watches(&self) -> Duration {
+        SHORT.min(awake_at_most())
+    }
+
+    /// A leader's wait ended, with the expected company or without it.
+    pub(super) fn gathered(&mut self, complete: bool) {
+        if complete {
+            self.misses = self.misses.saturating_sub(1);
+            return;
+        }
+        self.misses += 1;
+        if self.misses >= MISSES {
+            if self.on {
+                self.usual = Pace::default();
+            }
+            self.go_on(false, false);
+        }
+    }
+
+    /// A cohort ended so long after the one before. Its leader `follows` if it was waiting then.
+    pub(super) fn ended(&mut self, time: Duration, commits: usize, follows: bool) {
+        self.cohorts = self.cohorts.saturating_add(1);
+        // Where the log was idle in between, not waiting has not shown what it can do.
+        if self.cohorts > SETTLE && (self.waits() || follows) {
+            let pace = if self.trial > 0 { &mut self.tried } else { &mut self.usual };
+            pace.add(time, commits);
+        }
+        if self.trial > 0 {
+            self.trial -= 1;
+            if self.trial == 0 {
+                self.end_trial();
+            }
+        } else if self.cohorts >= self.trial_every && self.in_doubt() {
+            (self.trial, self.misses, self.cohorts, self.tried) = (TRIAL, 0, 0, Pace::default());
+        }
+    }
+
+    /// Whether a trial may show anything. Not waiting takes two syncs.
+    fn in_doubt(&self) -> bool {
+        !self.on || self.usual.time > self.sync * 2
+    }
+
+    fn end_trial(&mut self) {
+        let (together, alone) =
+            if self.on { (self.usual, self.tried) } else { (self.tried, self.usual) };
+        let waits = match (together.each(), alone.each()) {
+            (Some(together), Some(alone)) => together <= alone,
+            (Some(_), None) => together.time <= (self.sync + WAKE * 2) * 2,
+            (None, _) => false,
+        };
+        let changed = waits != self.on;
+        if changed {
+            self.usual = self.tried;
+        }
+        self.go_on(waits, changed);
+    }
+
+    fn go_on(&mut self, waits: bool, try_soon: bool) {
+        let (least, most) = TRIAL_EVERY;
+        self.trial_every = if try_soon { least } else { (self.trial_every * 2).min(most) };
+        (self.on, self.misses, self.trial, self.cohorts) = (waits, 0, 0, 0);
+    }
+}
+
+/// Who is awake and waits needs a processor that nobody else does.
+fn awake_at_most() -> Duration {
+    if YIELDS && cores() > 1 { Duration::MAX } else { Duration::ZERO }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_wait_that_never_pays_turns_itself_off_and_probes() {
-        let mut policy = Policy::new(Gather::Adaptive);
-        assert_eq!(policy.window(), None, "nothing is measured yet");
-        policy.synced(Duration::from_millis(1));
-        assert_eq!(policy.window(), Some(Duration::from_micros(250)));
-        for every in [64, 128, 256, 512, 1024, 1024] {
-            policy.gathered(false, Duration::ZERO);
-            for _ in 1..every {
-                policy.synced(Duration::from_millis(1));
-                assert_eq!(policy.window(), None, "of {every}");
+    const fn micros(micros: u64) -> Duration {
+        Duration::from_micros(micros)
+    }
+
+    /// Cohorts of 64 committers over a sync of 100 us: `halves` is what two of them take that
+    /// nobody waited for, and `all` what one of all takes.
+    struct Load {
+        policy: Policy,
+        halves: Duration,
+        all: Duration,
+    }
+
+    impl Load {
+        fn new(halves: u64, all: u64) -> Self {
+            let mut policy = Policy::new(Gather::Adaptive);
+            assert_eq!(policy.window(), None, "nothing is measured yet");
+            policy.synced(micros(100));
+            Self { policy, halves: micros(halves), all: micros(all) }
+        }
+
+        /// How many of `count` cohorts waited.
+        fn run(&mut self, count: u32) -> u32 {
+            let mut waited = 0;
+            for cohort in 0..count {
+                if self.policy.window().is_some() {
+                    waited += 1;
+                    self.policy.gathered(true);
+                    self.policy.ended(self.all, 64, false);
+                } else {
+                    // They need not be halves.
+                    let commits = if cohort % 2 == 0 { 4 } else { 60 };
+                    self.policy.ended(self.halves / 2, commits, true);
+                }
             }
-            policy.synced(Duration::from_millis(1));
-            assert!(policy.window().is_some(), "of {every}");
+            waited
         }
-        for _ in 0..CREDIT {
-            policy.gathered(true, Duration::from_millis(1));
-        }
-        assert!(policy.window().is_some());
     }
 
     #[test]
-    fn company_that_comes_later_than_a_sync_would_end_is_not_worth_it() {
+    fn what_commits_more_is_done() {
+        let mut load = Load::new(300, 350);
+        load.run(200);
+        assert!(load.run(10_000) < 200, "but for a few trials nobody waits");
+        load.halves = micros(400);
+        load.run(10_000);
+        assert!(load.run(10_000) > 9_800, "waiting is worth it now");
+        load.all = micros(450);
+        load.run(10_000);
+        assert!(load.run(10_000) < 200);
+    }
+
+    #[test]
+    fn where_waiting_is_surely_better_nothing_else_is_tried() {
+        assert_eq!(Load::new(1, 199).run(10_000), 10_000, "sooner than two syncs");
+    }
+
+    #[test]
+    fn waits_in_vain_turn_waiting_off_and_are_tried_rarely() {
         let mut policy = Policy::new(Gather::Adaptive);
-        policy.synced(Duration::from_micros(100));
-        policy.gathered(true, Duration::from_micros(130));
-        policy.gathered(true, Duration::from_micros(180));
-        assert!(policy.window().is_some(), "as often as not");
-        policy.gathered(true, Duration::from_micros(180));
-        assert_eq!(policy.window(), None);
+        policy.synced(micros(1000));
+        let mut vain = 0;
+        for _ in 0..10_000 {
+            if policy.window().is_some() {
+                policy.gathered(false);
+                vain += 1;
+            }
+            policy.ended(micros(1000), 1, true);
+        }
+        assert!((4..80).contains(&vain), "{vain} waits");
     }
 
     #[test]
     fn the_window_is_at_most_half_a_sync() {
         let mut policy = Policy::new(Gather::Adaptive);
-        policy.synced(Duration::from_micros(30));
-        assert_eq!(policy.window(), Some(Duration::from_micros(15)));
+        policy.synced(micros(30));
+        assert_eq!(policy.window(), Some(micros(15)));
+        let mut policy = Policy::new(Gather::Adaptive);
+        policy.synced(micros(1000));
+        assert_eq!(policy.window(), Some(micros(250)));
+    }
+
+    #[test]
+    fn a_window_is_as_long_as_it_says_and_off_is_off() {
+        let mut fixed = Policy::new(Gather::Window(micros(70)));
+        fixed.synced(micros(1000));
+        assert_eq!(fixed.window(), Some(micros(70)));
+        let mut off = Policy::new(Gather::Off);
+        off.synced(micros(1000));
+        assert_eq!((off.window(), off.is_on()), (None, false));
     }
 }

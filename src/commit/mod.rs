@@ -31,6 +31,7 @@ use crate::options::Gather;
 use crate::stats::Stats;
 use crate::sync::{
     Arc, AtomicU64, CachePadded, Condvar, Deadline, Instant, Mutex, MutexGuard, Ordering, now,
+    yield_now,
 };
 
 use state::{Entry, State};
@@ -208,23 +209,29 @@ impl Tracker {
         if let Some(window) = window {
             self.stats.gathers.add(1);
             state.gathering = true;
-            let complete = self.gather_for(&mut state, window);
+            let complete;
+            (state, complete) = self.gather_for(state, window);
             state.gathering = false;
-            let back = state.time_to_come_back();
-            state.policy.gathered(complete, back);
+            state.policy.gathered(complete);
         }
         state.unattended = true;
     }
 
-    /// Whether the company came before the window was over.
-    fn gather_for(&self, state: &mut MutexGuard<'_, State>, window: Duration) -> bool {
+    /// Whether the company came before the window was over. At first the leader stays awake and
+    /// gives way to whoever can run.
+    fn gather_for<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        window: Duration,
+    ) -> (MutexGuard<'a, State>, bool) {
+        let watches = state.policy.watches();
         let mut deadline = None;
         loop {
             if state.complete() {
-                return true;
+                return (state, true);
             }
             if state.hurry || state.poison.is_some() {
-                return false;
+                return (state, false);
             }
             let left = match &mut deadline {
                 // The clock starts when the previous leader has woken its cohort.
@@ -236,9 +243,15 @@ impl Tracker {
                 Some(deadline) => deadline.left(),
             };
             if left.is_zero() {
-                return false;
+                return (state, false);
             }
-            self.arrivals.wait_for(state, left);
+            if window.saturating_sub(left) < watches {
+                drop(state);
+                yield_now();
+                state = self.state.lock();
+            } else {
+                self.arrivals.wait_for(&mut state, left);
+            }
         }
     }
 
@@ -271,12 +284,17 @@ impl Tracker {
         told.extend(state.waiters.extract_if(.., failed));
         let own = target <= durable || fails(target);
         state.hurry = state.in_a_hurry();
+        if let Some(released) = state.released.filter(|_| commits > 0) {
+            let follows = state.follows;
+            state.policy.ended(released.elapsed(), commits, follows);
+        }
         let next = if own { state.hand_over(commits) } else { None };
+        state.follows = next.is_some();
         // Who leads on has waited enough.
         state.expected *= usize::from(own);
         let waking = state.policy.is_on() && !told.is_empty();
         state.waking += usize::from(waking);
-        state.released = Some((now(), commits));
+        state.released = Some(now());
         drop(state);
         self.stats.cohort(commits as u64, took);
         if let Some(next) = next {

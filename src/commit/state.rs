@@ -1,7 +1,5 @@
 //! What the list lock protects: who leads, who waits, and what is known about them.
 
-use std::time::Duration;
-
 use super::Waiting;
 use super::gather::Policy;
 use super::turn::Cuts;
@@ -29,8 +27,10 @@ pub(super) struct State {
     pub(super) expected: usize,
     /// How many leaders still wake their cohort.
     pub(super) waking: usize,
-    /// When the last cohort was released, and how many committers were.
-    pub(super) released: Option<(Instant, usize)>,
+    /// When the last cohort was released.
+    pub(super) released: Option<Instant>,
+    /// The leader of the current cohort was waiting then.
+    pub(super) follows: bool,
     /// A sync has begun, and nobody stays awake for its end.
     pub(super) unattended: bool,
     /// A leader waits for company in `arrivals`.
@@ -50,6 +50,7 @@ impl State {
             expected: 0,
             waking: 0,
             released: None,
+            follows: false,
             unattended: false,
             gathering: false,
             hurry: false,
@@ -70,14 +71,6 @@ impl State {
     /// Whether somebody waits who cannot wait for a gathering leader.
     pub(super) fn in_a_hurry(&self) -> bool {
         self.waiters.iter().any(|w| w.waiting != Waiting::Commit)
-    }
-
-    /// How long it would take for all the expected ones to come back: some were not away.
-    pub(super) fn time_to_come_back(&self) -> Duration {
-        let Some((when, released)) = self.released else { return Duration::ZERO };
-        let expected = u32::try_from(self.expected).unwrap_or(u32::MAX);
-        let released = u32::try_from(released).unwrap_or(u32::MAX);
-        when.elapsed().saturating_mul(expected) / released.max(1)
     }
 
     /// Passes leadership to the waiter that asked for nothing else, or to the one that is awake,
