@@ -6,8 +6,7 @@
 //!
 //! - `sync`: pwrite and fdatasync, one cohort in flight, as the library does; `sync n`: up to n;
 //! - `direct n`: one write with `O_DIRECT | O_DSYNC` of the cohort padded to 4 KiB, so that no two
-//!   writes share a block, up to n in flight;
-//! - `library`: the library itself, to see whether `sync` is a fair stand-in.
+//!   writes share a block, up to n in flight.
 //!
 //! All write into files that were filled with zeros. Each is measured twice, with a leader that
 //! takes what is queued and with one that waits for its share of the committers, at most for one
@@ -35,7 +34,6 @@ mod linux {
     use std::time::{Duration, Instant};
     use std::{env, fs, thread};
 
-    use cohort_wal::Wal;
     use rustix::fs::{major, minor};
 
     use crate::commit::{Area, Group, Way};
@@ -47,18 +45,16 @@ mod linux {
     const SLICE: Duration = Duration::from_millis(28);
     const HEADER_BYTES: usize = 16;
 
-    /// What may be told apart in one cell: `None` is the library.
-    fn ways(threads: usize) -> Vec<Option<Way>> {
-        let way = |direct, depth, gather| Some(Way { direct, depth, gather });
+    /// What may be told apart in one cell.
+    fn ways(threads: usize) -> Vec<Way> {
+        let way = |direct, depth, gather| Way { direct, depth, gather };
         if threads == 1 {
-            return vec![way(false, 1, false), way(true, 1, false), None];
+            return vec![way(false, 1, false), way(true, 1, false)];
         }
         let kinds =
             [(false, 1), (false, 2), (false, 4), (true, 1), (true, 2), (true, 3), (true, 4)];
-        let each = kinds
-            .into_iter()
-            .flat_map(|(direct, depth)| [way(direct, depth, false), way(direct, depth, true)]);
-        each.chain([None]).collect()
+        let each = |(direct, depth)| [way(direct, depth, false), way(direct, depth, true)];
+        kinds.into_iter().flat_map(each).collect()
     }
 
     /// Where the kernel counts what the device below a directory does, other processes included.
@@ -107,16 +103,6 @@ mod linux {
         })
     }
 
-    fn library(wal: &Wal, load: Load) -> Sample {
-        let record = vec![7; load.size];
-        let commit = || {
-            wal.append_and_sync(&record).expect("commits");
-        };
-        let sample = slice(load, commit, || ());
-        wal.truncate_before(wal.end_lsn()).expect("truncates");
-        sample
-    }
-
     fn prototype(area: &Area, way: Way, load: Load, counters: &Path) -> Sample {
         let frame = vec![7; HEADER_BYTES + load.size.next_multiple_of(8)];
         let group = Group::new(area, way, load.threads, frame.len());
@@ -136,8 +122,6 @@ mod linux {
         let sizes = |threads| SIZES.map(|size| Cell::new(threads, size, &ways(threads)));
         let mut cells: Vec<Cell> = THREADS.into_iter().flat_map(sizes).collect();
         let counters = counters(dir);
-        let log = tempfile::tempdir_in(dir).expect("makes a directory");
-        let wal = Wal::open(log.path()).expect("opens");
         for round in 0..rounds {
             for cell in &mut cells {
                 // Nobody comes after the same one every time.
@@ -145,15 +129,11 @@ mod linux {
                 let (before, after) = cell.samples.split_at_mut(first);
                 for (way, samples) in after.iter_mut().chain(before) {
                     let load = Load { threads: cell.threads, size: cell.size, limit };
-                    samples.push(match *way {
-                        None => library(&wal, load),
-                        Some(way) if way.direct => prototype(direct, way, load, &counters),
-                        Some(way) => prototype(buffered, way, load, &counters),
-                    });
+                    let area = if way.direct { direct } else { buffered };
+                    samples.push(prototype(area, *way, load, &counters));
                 }
             }
         }
-        wal.close().expect("closes");
         cells
     }
 

@@ -10,14 +10,13 @@ use crate::commit::Way;
 /// Where it is worth building: that much more throughput, and no worse tail.
 const WORTH: (f64, f64) = (1.15, 1.0);
 const WORTH_THREADS: usize = 8;
-const COLUMNS: [(&str, Option<(bool, usize)>); 7] = [
-    ("sync 2", Some((false, 2))),
-    ("sync 4", Some((false, 4))),
-    ("direct 1", Some((true, 1))),
-    ("direct 2", Some((true, 2))),
-    ("direct 3", Some((true, 3))),
-    ("direct 4", Some((true, 4))),
-    ("library", None),
+const COLUMNS: [(&str, (bool, usize)); 6] = [
+    ("sync 2", (false, 2)),
+    ("sync 4", (false, 4)),
+    ("direct 1", (true, 1)),
+    ("direct 2", (true, 2)),
+    ("direct 3", (true, 3)),
+    ("direct 4", (true, 4)),
 ];
 
 /// One way in one round.
@@ -48,7 +47,7 @@ impl Sample {
 pub(crate) struct Cell {
     pub(crate) threads: usize,
     pub(crate) size: usize,
-    pub(crate) samples: Vec<(Option<Way>, Vec<Sample>)>,
+    pub(crate) samples: Vec<(Way, Vec<Sample>)>,
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -61,20 +60,20 @@ fn median_of(samples: &[Sample], value: impl Fn(&Sample) -> f64) -> f64 {
 }
 
 impl Cell {
-    pub(crate) fn new(threads: usize, size: usize, ways: &[Option<Way>]) -> Self {
+    pub(crate) fn new(threads: usize, size: usize, ways: &[Way]) -> Self {
         Self { threads, size, samples: ways.iter().map(|way| (*way, Vec::new())).collect() }
     }
 
     /// The better of a leader that gathers and one that does not, and which that is.
-    fn best(&self, kind: Option<(bool, usize)>) -> Option<(bool, &[Sample])> {
-        let all = self.samples.iter().filter(|(way, _)| way.map(|w| (w.direct, w.depth)) == kind);
+    fn best(&self, kind: (bool, usize)) -> Option<(bool, &[Sample])> {
+        let all = self.samples.iter().filter(|(way, _)| (way.direct, way.depth) == kind);
         let rated = all.map(|(way, samples)| (median_of(samples, |s| s.rate), way, samples));
         let (_, way, samples) = rated.max_by(|a, b| a.0.total_cmp(&b.0))?;
-        Some((way.is_some_and(|way| way.gather), samples))
+        Some((way.gather, samples))
     }
 
     /// Ratios to `sync`: of the rate, round by round, with its quartiles, and of p99.
-    fn against(&self, base: &[Sample], kind: Option<(bool, usize)>) -> Option<Ratios> {
+    fn against(&self, base: &[Sample], kind: (bool, usize)) -> Option<Ratios> {
         let (gathers, samples) = self.best(kind)?;
         let mut rates: Vec<f64> = samples.iter().zip(base).map(|(a, b)| a.rate / b.rate).collect();
         rates.sort_by(f64::total_cmp);
@@ -117,7 +116,7 @@ pub(crate) fn print(dir: &Path, cells: &[Cell]) {
     println!("threads  size       sync   p99 ms{names}");
     let mut worth = Vec::new();
     for cell in cells {
-        let Some((gathers, base)) = cell.best(Some((false, 1))) else { continue };
+        let Some((gathers, base)) = cell.best((false, 1)) else { continue };
         let (rate, p99) = (median_of(base, |s| s.rate), p99_ms(base));
         let mut row = format!("{:7} {:5}", cell.threads, cell.size);
         row += &format!(" {rate:9.0}{} {p99:8.2}", mark(gathers));
@@ -148,7 +147,7 @@ fn print_bytes(cells: &[Cell]) {
     for cell in cells {
         let mut row = format!("{:7} {:5}", cell.threads, cell.size);
         for kind in [(false, 1), (true, 1), (true, 4)] {
-            let Some((_, samples)) = cell.best(Some(kind)) else { continue };
+            let Some((_, samples)) = cell.best(kind) else { continue };
             let cohort = median_of(samples, |s| s.commits / s.writes);
             let log = median_of(samples, |s| s.log_bytes / s.commits);
             let device = median_of(samples, |s| s.device_bytes / s.commits);
@@ -165,8 +164,8 @@ fn print_same_depth(cells: &[Cell]) {
     for cell in cells {
         let mut row = format!("{:7} {:5}", cell.threads, cell.size);
         for depth in [1, 2, 4] {
-            let Some((_, base)) = cell.best(Some((false, depth))) else { continue };
-            let Some(ratios) = cell.against(base, Some((true, depth))) else { continue };
+            let Some((_, base)) = cell.best((false, depth)) else { continue };
+            let Some(ratios) = cell.against(base, (true, depth)) else { continue };
             row += &format!("  {:5.2}/{:4.2}", ratios.faster[1], ratios.slower);
         }
         println!("{row}");
