@@ -144,8 +144,9 @@ impl Unit {
         while let Some(header) =
             self.bytes.get_mut(offset..).and_then(|rest| rest.first_chunk_mut::<HEADER_BYTES>())
         {
+            let len = frame_len(header);
             frame::seal_header(header, seed, lsn + offset as u64, Some(durable));
-            offset += frame_len(header);
+            offset += len;
         }
     }
 
@@ -162,6 +163,7 @@ impl Unit {
 }
 
 /// Bytes of the frame that this header of ours, in memory, begins.
+#[inline]
 #[expect(clippy::cast_possible_truncation, reason = "the frame is in memory")]
 fn frame_len(header: &[u8; HEADER_BYTES]) -> usize {
     frame::frame_bytes(u64::from(crate::format::u32_at(header, 4))) as usize

@@ -99,6 +99,7 @@ impl<F: StoreFile> Scanner<F> {
     }
 
     /// The body of the last frame, padding excluded; empty for pads.
+    #[inline]
     pub(crate) fn body(&self) -> &[u8] {
         self.buffer.get(self.padded.clone()).and_then(|b| b.get(..self.len)).unwrap_or_default()
     }
@@ -119,6 +120,7 @@ impl<F: StoreFile> Scanner<F> {
     }
 
     /// The next frame.
+    #[inline]
     pub(crate) fn next(&mut self) -> Result<Step> {
         self.padded = 0..0;
         self.len = 0;
@@ -137,6 +139,7 @@ impl<F: StoreFile> Scanner<F> {
     }
 
     /// Checks the frame at `lsn` and makes its body the current one.
+    #[inline]
     fn check(&mut self, lsn: u64, offset: u64) -> Result<Result<Header, &'static str>> {
         if !self.load(offset, HEADER_BYTES)? {
             return Ok(Err("no room for a frame"));
@@ -173,16 +176,19 @@ impl<F: StoreFile> Scanner<F> {
         Ok(Ok(header))
     }
 
+    #[inline]
     fn offset_of(&self, lsn: u64) -> u64 {
         lsn.saturating_sub(self.base).saturating_add(FIRST_FRAME)
     }
 
     /// File offset that nothing is read beyond.
+    #[inline]
     fn limit(&self) -> u64 {
         self.offset_of(self.end).min(self.file_len)
     }
 
     /// Bytes of the buffer at a file offset; shorter than asked when they are not loaded.
+    #[inline]
     fn loaded(&self, offset: u64, bytes: usize) -> &[u8] {
         let from = usize::try_from(offset.saturating_sub(self.start)).unwrap_or(usize::MAX);
         let to = from.saturating_add(bytes).min(self.filled);
@@ -199,11 +205,18 @@ impl<F: StoreFile> Scanner<F> {
     }
 
     /// Makes `bytes` bytes at `offset` available; false when the file or the segment ends before.
+    #[inline]
     fn load(&mut self, offset: u64, bytes: usize) -> Result<bool> {
         let kept = self.loaded(offset, usize::MAX).len();
         if offset >= self.start && kept >= bytes {
             return Ok(true);
         }
+        self.read(offset, bytes, kept)
+    }
+
+    /// Reads on, so that `bytes` bytes at `offset` are there, of which `kept` may be.
+    #[cold]
+    fn read(&mut self, offset: u64, bytes: usize, kept: usize) -> Result<bool> {
         let room = usize::try_from(self.limit().saturating_sub(offset)).unwrap_or(usize::MAX);
         if room < bytes {
             return Ok(false);

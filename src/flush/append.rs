@@ -25,7 +25,7 @@ impl<B: Backing> Engine<B> {
         let mut waited = false;
         loop {
             match self.ring.reserve(unit.len(), hint) {
-                Ok(reservation) => return Ok(self.fill(reservation, unit)),
+                Ok(mut reservation) => return Ok(self.fill(&mut reservation, unit)),
                 Err(Refusal::Busy) => {
                     self.backing.check()?;
                     poll.wait();
@@ -52,7 +52,7 @@ impl<B: Backing> Engine<B> {
     /// Seals the unit at its place and copies it. Nothing in here allocates, locks, waits or runs
     /// user code; should it unwind all the same, the guard leaves a pad.
     #[inline]
-    fn fill(&self, reservation: Reservation<'_>, unit: &mut Unit) -> Place {
+    fn fill(&self, reservation: &mut Reservation<'_>, unit: &mut Unit) -> Place {
         let mut guard = PadOnUnwind { reservation, seed: self.seed(), filled: false };
         let start = guard.reservation.start();
         // The epoch and the watermark are read inside the slot, so that no cut of the log lies
@@ -70,11 +70,10 @@ impl<B: Backing> Engine<B> {
     #[cfg(any(test, all(loom, feature = "loom")))]
     pub(super) fn abandon(&self, unit: &Unit, hint: &Cell<usize>) {
         let reservation = self.ring.reserve(unit.len(), hint);
-        drop(reservation.map(|reservation| PadOnUnwind {
-            reservation,
-            seed: self.seed(),
-            filled: false,
-        }));
+        if let Ok(mut reservation) = reservation {
+            let seed = self.seed();
+            drop(PadOnUnwind { reservation: &mut reservation, seed, filled: false });
+        }
     }
 
     /// Helps the write stage until the ring may have room.
@@ -111,13 +110,13 @@ impl<B: Backing> Engine<B> {
 }
 
 /// An open reservation that becomes a pad frame if its appender unwinds.
-struct PadOnUnwind<'a> {
-    reservation: Reservation<'a>,
+struct PadOnUnwind<'a, 'r> {
+    reservation: &'a mut Reservation<'r>,
     seed: Seed,
     filled: bool,
 }
 
-impl Drop for PadOnUnwind<'_> {
+impl Drop for PadOnUnwind<'_, '_> {
     #[inline]
     fn drop(&mut self) {
         if !self.filled {
@@ -126,11 +125,11 @@ impl Drop for PadOnUnwind<'_> {
     }
 }
 
-impl PadOnUnwind<'_> {
+impl PadOnUnwind<'_, '_> {
     #[cold]
     fn pad(&mut self) {
         let (start, len) = (self.reservation.start(), self.reservation.len());
-        let reservation = &mut self.reservation;
+        let reservation = &mut *self.reservation;
         let Ok(()) = codec::write_pad(self.seed, start, len, |offset, piece| {
             reservation.fill(offset, piece);
             Ok::<(), std::convert::Infallible>(())

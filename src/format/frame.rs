@@ -12,7 +12,7 @@
 //! its body CRC matches. The header CRC is checked before any other field is believed. It is
 //! seeded with salt, epoch and LSN, so a valid frame is valid at one place of one log only.
 
-use super::{Salt, array, u32_at};
+use super::{Salt, array, u32_at, u64_at};
 use crate::checksum;
 use crate::lsn::ALIGNMENT;
 
@@ -68,37 +68,44 @@ pub(crate) struct Header {
 
 impl Header {
     /// Bytes of the whole frame: header, body, padding.
+    #[inline]
     pub(crate) fn frame_bytes(&self) -> u64 {
         frame_bytes(u64::from(self.len))
     }
 
     /// Bytes of body and padding.
+    #[inline]
     pub(crate) fn padded_bytes(&self) -> u64 {
         padded(u64::from(self.len))
     }
 
     /// True for a frame that is not the last of its batch.
+    #[inline]
     pub(crate) fn more(&self) -> bool {
         self.flags & MORE != 0
     }
 
     /// True when `body`, padding included, is the one this header was made for.
+    #[inline]
     pub(crate) fn body_matches(&self, body: &[u8]) -> bool {
         checksum::of(body) == self.body_crc
     }
 }
 
 /// `len` rounded up to the alignment of frames.
+#[inline]
 pub(crate) fn padded(len: u64) -> u64 {
     len.saturating_add(ALIGNMENT - 1) & !(ALIGNMENT - 1)
 }
 
 /// Bytes of a frame with a body of `len` bytes.
+#[inline]
 pub(crate) fn frame_bytes(len: u64) -> u64 {
     padded(len).saturating_add(HEADER)
 }
 
 /// The part of a header that is known before the LSN is: everything but lag and header CRC.
+#[inline]
 pub(crate) fn open_header(kind: Kind, flags: u8, len: u32, body_crc: u32) -> [u8; HEADER_BYTES] {
     let [l0, l1, l2, l3] = len.to_le_bytes();
     let [c0, c1, c2, c3] = body_crc.to_le_bytes();
@@ -110,6 +117,7 @@ pub(crate) fn open_header(kind: Kind, flags: u8, len: u32, body_crc: u32) -> [u8
 }
 
 /// Completes a header: binds it to its LSN and states how far the log was durable.
+#[inline]
 pub(crate) fn seal_header(
     header: &mut [u8; HEADER_BYTES],
     seed: Seed,
@@ -120,20 +128,29 @@ pub(crate) fn seal_header(
         .map(|durable| lsn.saturating_sub(durable) >> 3)
         .and_then(|lag| u32::try_from(lag).ok())
         .map_or(LAG_UNKNOWN, |lag| lag.min(LAG_UNKNOWN));
-    let [g0, g1, g2, _] = lag.to_le_bytes();
-    let [_, _, _, _, l0, l1, l2, l3, c0, c1, c2, c3, kind, ..] = *header;
-    let crc = header_crc(seed, lsn, [l0, l1, l2, l3, c0, c1, c2, c3, kind, g0, g1, g2]);
-    let [h0, h1, h2, h3] = crc.to_le_bytes();
-    *header = [h0, h1, h2, h3, l0, l1, l2, l3, c0, c1, c2, c3, kind, g0, g1, g2];
+    // Whole words, so that what reads them does not wait for bytes to come together.
+    let (middle, last) = (u64_at(header, 4), u32::from(header[12]) | lag << 8);
+    let crc = header_crc(seed, lsn, middle, last);
+    header[..4].copy_from_slice(&crc.to_le_bytes());
+    header[12..].copy_from_slice(&last.to_le_bytes());
 }
 
-fn header_crc(seed: Seed, lsn: u64, fields: [u8; 12]) -> u32 {
-    let [a, b, c, d, e, f, g, h] = lsn.to_le_bytes();
-    let [i, j, k, l, m, n, o, p, q, r, s, t] = fields;
-    checksum::append(seed.0, &[a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t])
+/// What a header's checksum covers, aligned for words.
+#[repr(align(8))]
+struct Covered([u8; 20]);
+
+/// The checksum of a header at `lsn`, of its bytes from 4 to 12 and of those from 12 on.
+#[inline]
+fn header_crc(seed: Seed, lsn: u64, middle: u64, last: u32) -> u32 {
+    let mut covered = Covered([0; 20]);
+    covered.0[..8].copy_from_slice(&lsn.to_le_bytes());
+    covered.0[8..16].copy_from_slice(&middle.to_le_bytes());
+    covered.0[16..].copy_from_slice(&last.to_le_bytes());
+    checksum::append(seed.0, &covered.0)
 }
 
 /// Decodes the header at `lsn` from the first bytes of `bytes`; `None` when none is valid there.
+#[inline]
 pub(crate) fn decode_header(seed: Seed, lsn: u64, bytes: &[u8]) -> Option<Header> {
     let header = bytes.first_chunk::<HEADER_BYTES>()?;
     let kind = match header.get(12)? & 0x0F {
@@ -141,7 +158,7 @@ pub(crate) fn decode_header(seed: Seed, lsn: u64, bytes: &[u8]) -> Option<Header
         PAD => Kind::Pad,
         _ => return None,
     };
-    if header_crc(seed, lsn, array(header, 4)) != u32_at(header, 0) {
+    if crc_of_header(seed, lsn, header) != u32_at(header, 0) {
         return None;
     }
     let flags = header.get(12)? & 0xF0;
@@ -182,12 +199,14 @@ pub(crate) fn stored(header: &[u8; HEADER_BYTES]) -> Stored {
 }
 
 /// The checksum that the fields of a header at `lsn` ask for.
+#[inline]
 pub(crate) fn crc_of_header(seed: Seed, lsn: u64, header: &[u8; HEADER_BYTES]) -> u32 {
-    header_crc(seed, lsn, array(header, 4))
+    header_crc(seed, lsn, u64_at(header, 4), u32_at(header, 12))
 }
 
 /// True when a frame with this header may stand where `room` bytes follow its start (a file's or
 /// a segment's end) and records are limited to `max_record` bytes.
+#[inline]
 pub(crate) fn length_fits(header: &Header, room: u64, max_record: u32) -> bool {
     let limit = u64::from(max_record).saturating_add(BODY_OVERHEAD);
     let allowed = match header.kind {

@@ -125,6 +125,7 @@ impl<S: WalStore> WalIter<S> {
     }
 
     /// Moves to the next record, and returns its LSN.
+    #[inline]
     fn advance(&mut self) -> Result<Option<u64>> {
         loop {
             let Some(scanner) = &mut self.scanner else {
@@ -147,6 +148,7 @@ impl<S: WalStore> WalIter<S> {
     }
 
     /// Fails when the log was cut at or below `lsn` since this was made.
+    #[inline]
     fn refuse_cut(&self, lsn: u64) -> Result<()> {
         let Some((log, era)) = &self.beside else { return Ok(()) };
         match log.lowest_cut_since(*era) {
@@ -292,6 +294,7 @@ impl<S: WalStore> WalIter<S> {
 }
 
 /// Whether a frame is a record that this build can read.
+#[inline]
 pub(super) fn readable_record(header: &Header) -> Result<bool> {
     if header.flags & ENCRYPTED != 0 {
         return Err(WalError::FeatureMissing { feature: "aead" });
