@@ -21,7 +21,7 @@ use cohort_wal::{Wal, WalOptions};
 use common::deadline;
 
 const RING: usize = 1 << 20;
-const LARGEST: usize = 4 << 20;
+const LARGEST: u32 = 4 << 20;
 
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
 static MOST: AtomicUsize = AtomicUsize::new(0);
@@ -85,7 +85,7 @@ fn threads() -> (Vec<String>, u64) {
 }
 
 fn options() -> WalOptions {
-    WalOptions::new().ring_bytes(RING).segment_bytes(8 << 20).max_record_bytes(LARGEST as u32)
+    WalOptions::new().ring_bytes(RING).segment_bytes(8 << 20).max_record_bytes(LARGEST)
 }
 
 /// Threads only where they are needed, and no time of a processor once there is nothing to do.
@@ -121,7 +121,7 @@ fn nothing_runs_for_an_idle_log(dir: &Path) {
 fn many_segments_take_no_more_than_one(dir: &Path) {
     let wal = options().open(dir).unwrap();
     for _ in 0..48 {
-        wal.append(&[3; LARGEST]).unwrap();
+        wal.append(&[3; LARGEST as usize]).unwrap();
         wal.append(&[4; 100]).unwrap();
     }
     wal.sync().unwrap();
@@ -129,7 +129,7 @@ fn many_segments_take_no_more_than_one(dir: &Path) {
     assert!(open_files(dir) <= 5, "{} files are open", open_files(dir));
     wal.close().unwrap();
 
-    let allowed = LARGEST + (2 << 20);
+    let allowed = LARGEST as usize + (2 << 20);
     let (wal, most) = most_in_use(|| options().open(dir).unwrap());
     assert!(most < RING + allowed, "{most} bytes to open");
     assert!(open_files(dir) <= 5, "{} files are open", open_files(dir));
@@ -137,6 +137,7 @@ fn many_segments_take_no_more_than_one(dir: &Path) {
     assert_eq!(read, 96);
     assert!(most < allowed, "{most} bytes to replay");
     wal.close().unwrap();
+    drop(wal);
     assert_eq!(open_files(dir), 0);
 }
 
