@@ -128,6 +128,8 @@ fn many_segments_take_no_more_than_one(dir: &Path) {
     assert!(wal.stats().rotations > 20, "{:?}", wal.stats());
     assert!(open_files(dir) <= 5, "{} files are open", open_files(dir));
     wal.close().unwrap();
+    drop(wal);
+    assert_eq!(open_files(dir), 0);
 
     let allowed = LARGEST as usize + (2 << 20);
     let (wal, most) = most_in_use(|| options().open(dir).unwrap());
