@@ -5,13 +5,13 @@
 //! half of the report, it appends 8 MiB and dies, so that the next one has them to read. Ratios are
 //! those of one round. Needs 9 GiB of disk.
 //!
-//! `cargo bench --bench open -- [DIR]`
+//! `cargo bench --bench open -- DIR`
 
 #![allow(clippy::disallowed_methods, reason = "a bench measures time")]
 #![allow(clippy::print_stdout, reason = "its only output is a report")]
 #![allow(missing_docs, clippy::expect_used, reason = "a bench has no callers")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 use std::{env, fs, process};
@@ -109,8 +109,11 @@ fn main() {
             let quick = words.iter().any(|word| word == "--test");
             let (sizes, rounds) =
                 if quick { ((1 << 20, 2 << 20), 1) } else { ((SHORT, LONG), ROUNDS) };
-            let named = words.iter().find(|word| !word.starts_with('-'));
-            let base = named.map_or_else(env::temp_dir, Into::into);
+            let named = words.iter().find(|word| !word.starts_with('-')).map(PathBuf::from);
+            let Some(base) = named.or_else(|| quick.then(env::temp_dir)) else {
+                println!("needs 9 GiB: name a directory, cargo bench --bench open -- DIR");
+                return;
+            };
             let base = tempfile::tempdir_in(base).expect("makes a directory");
             compare(base.path(), sizes, rounds, true);
             compare(base.path(), sizes, rounds, false);
