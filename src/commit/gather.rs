@@ -27,8 +27,11 @@ const SETTLE: u32 = 2;
 const TRIAL_EVERY: (u32, u32) = (32, 1024);
 /// What a wake-up takes at most where it matters.
 const WAKE: Duration = Duration::from_micros(10);
-/// What takes longer is waited for asleep: a wake-up matters less then, and being awake costs more.
+/// Syncs that take longer are waited for asleep: a wake-up matters less then, and being awake
+/// costs more.
 const SHORT: Duration = Duration::from_micros(250);
+/// Company that takes longer is waited for asleep.
+const WATCH: Duration = Duration::from_millis(1);
 /// Smoothing of the time of a cohort.
 const SMOOTH: u32 = 16;
 /// Counts of committers end here.
@@ -125,9 +128,10 @@ impl Policy {
     }
 
     /// How long a leader that waits for company stays awake. Committers that are back find a
-    /// processor that runs, which takes them less than to wake it.
+    /// processor that runs, which takes them less than to wake it. There is an end to it whatever
+    /// the scheduler makes of a yield.
     pub(super) fn watches(&self) -> Duration {
-        SHORT.min(awake_at_most())
+        WATCH.min(awake_at_most())
     }
 
     /// A leader's wait ended, with the expected company or without it.

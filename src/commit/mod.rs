@@ -224,7 +224,7 @@ impl Tracker {
         mut state: MutexGuard<'a, State>,
         window: Duration,
     ) -> (MutexGuard<'a, State>, bool) {
-        let watches = state.policy.watches();
+        let (begun, watches) = (now(), state.policy.watches());
         let mut deadline = None;
         loop {
             if state.complete() {
@@ -245,7 +245,7 @@ impl Tracker {
             if left.is_zero() {
                 return (state, false);
             }
-            if window.saturating_sub(left) < watches {
+            if begun.elapsed() < watches {
                 drop(state);
                 yield_now();
                 state = self.state.lock();
