@@ -103,9 +103,14 @@ fn nothing_runs_for_an_idle_log(dir: &Path) {
     for _ in 0..8 * RING / 1000 {
         wal.append(&[2; 1000]).unwrap();
     }
-    assert!(threads().0.iter().any(|name| name.starts_with("cohort-wal")), "{:?}", threads());
+    deadline(|| {
+        while !threads().0.iter().any(|name| name.starts_with("cohort-wal")) {
+            thread::yield_now();
+        }
+    });
     deadline(|| {
         let mut rested = threads().1;
+        assert!(rested > 0, "the kernel says how long threads run");
         loop {
             thread::sleep(Duration::from_millis(150));
             let run = threads().1;
@@ -124,7 +129,9 @@ fn many_segments_take_no_more_than_one(dir: &Path) {
         wal.append(&[3; LARGEST as usize]).unwrap();
         wal.append(&[4; 100]).unwrap();
     }
+    // The first one syncs what wrote them, the second one finds that nothing needs them any more.
     wal.sync().unwrap();
+    wal.append_and_sync(b"after").unwrap();
     assert!(wal.stats().rotations > 20, "{:?}", wal.stats());
     assert!(open_files(dir) <= 5, "{} files are open", open_files(dir));
     wal.close().unwrap();
@@ -136,7 +143,7 @@ fn many_segments_take_no_more_than_one(dir: &Path) {
     assert!(most < RING + allowed, "{most} bytes to open");
     assert!(open_files(dir) <= 5, "{} files are open", open_files(dir));
     let (read, most) = most_in_use(|| replay(&wal, dir));
-    assert_eq!(read, 96);
+    assert_eq!(read, 97);
     assert!(most < allowed, "{most} bytes to replay");
     wal.close().unwrap();
     drop(wal);
@@ -146,7 +153,7 @@ fn many_segments_take_no_more_than_one(dir: &Path) {
 fn replay(wal: &Wal, dir: &Path) -> usize {
     let (mut records, mut read) = (wal.iter().unwrap(), 0);
     while let Some(record) = records.read_next() {
-        assert!(record.unwrap().len() >= 100);
+        assert!(record.unwrap().len() >= 5);
         assert!(open_files(dir) <= 8, "{} files are open", open_files(dir));
         read += 1;
     }

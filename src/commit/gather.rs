@@ -52,10 +52,12 @@ impl Pace {
         (self.commits > 0).then(|| self.time * 256 / self.commits)
     }
 
-    fn add(&mut self, time: Duration, commits: usize) {
+    /// One more cohort. One that took much longer than the mean, or at first than `usual`, was
+    /// held up by something else.
+    fn add(&mut self, time: Duration, commits: usize, usual: Duration) {
         let commits = 256 * u32::try_from(commits).map_or(MOST, |commits| commits.min(MOST));
-        // One that took much longer was held up by something else.
-        let time = if self.cohorts > 0 { time.min(self.time * 4) } else { time };
+        let mean = if self.cohorts > 0 { self.time } else { usual };
+        let time = if mean.is_zero() { time } else { time.min(mean * 4) };
         let before = self.cohorts.min(SMOOTH - 1);
         self.cohorts = before + 1;
         self.time = (self.time * before + time) / self.cohorts;
@@ -149,13 +151,13 @@ impl Policy {
         }
     }
 
-    /// A cohort ended so long after the one before. Its leader `follows` if it was waiting then.
-    pub(super) fn ended(&mut self, time: Duration, commits: usize, follows: bool) {
+    /// A cohort ended so long after the one before, idle time included: who waits has it too.
+    pub(super) fn ended(&mut self, time: Duration, commits: usize) {
         self.cohorts = self.cohorts.saturating_add(1);
-        // Where the log was idle in between, not waiting has not shown what it can do.
-        if self.cohorts > SETTLE && (self.waits() || follows) {
+        if self.cohorts > SETTLE {
+            let usual = self.usual.time;
             let pace = if self.trial > 0 { &mut self.tried } else { &mut self.usual };
-            pace.add(time, commits);
+            pace.add(time, commits, usual);
         }
         if self.trial > 0 {
             self.trial -= 1;
@@ -230,11 +232,11 @@ mod tests {
                 if self.policy.window().is_some() {
                     waited += 1;
                     self.policy.gathered(true);
-                    self.policy.ended(self.all, 64, false);
+                    self.policy.ended(self.all, 64);
                 } else {
                     // They need not be halves.
                     let commits = if cohort % 2 == 0 { 4 } else { 60 };
-                    self.policy.ended(self.halves / 2, commits, true);
+                    self.policy.ended(self.halves / 2, commits);
                 }
             }
             waited
@@ -255,6 +257,35 @@ mod tests {
     }
 
     #[test]
+    fn idle_time_counts_for_both() {
+        // Eight committers come together every 1.5 ms after the last of them is done. Not waiting
+        // commits one of them first, and the seven others in a second sync of 1 ms.
+        let mut policy = Policy::new(Gather::Adaptive);
+        policy.synced(micros(1000));
+        let mut waits = || {
+            let waits = policy.window().is_some();
+            if waits {
+                policy.gathered(true);
+                policy.ended(micros(2500), 8);
+            } else {
+                policy.ended(micros(2500), 1);
+                policy.ended(micros(1000), 7);
+            }
+            waits
+        };
+        let waited = (0..10_000).filter(|_| waits()).count();
+        assert!(waited > 9_000, "{waited} rounds waited");
+    }
+
+    #[test]
+    fn a_stall_in_a_trial_does_not_decide_it() {
+        let mut pace = Pace::default();
+        pace.add(micros(50_000), 8, micros(200));
+        (0..7).for_each(|_| pace.add(micros(200), 8, micros(200)));
+        assert!(pace.time < micros(400), "{pace:?}");
+    }
+
+    #[test]
     fn where_waiting_is_surely_better_nothing_else_is_tried() {
         assert_eq!(Load::new(1, 199).run(10_000), 10_000, "sooner than two syncs");
     }
@@ -269,7 +300,7 @@ mod tests {
                 policy.gathered(false);
                 vain += 1;
             }
-            policy.ended(micros(1000), 1, true);
+            policy.ended(micros(1000), 1);
         }
         assert!((4..80).contains(&vain), "{vain} waits");
     }

@@ -285,11 +285,9 @@ impl Tracker {
         let own = target <= durable || fails(target);
         state.hurry = state.in_a_hurry();
         if let Some(released) = state.released.filter(|_| commits > 0) {
-            let follows = state.follows;
-            state.policy.ended(released.elapsed(), commits, follows);
+            state.policy.ended(released.elapsed(), commits);
         }
         let next = if own { state.hand_over(commits) } else { None };
-        state.follows = next.is_some();
         // Who leads on has waited enough.
         state.expected *= usize::from(own);
         let waking = state.policy.is_on() && !told.is_empty();

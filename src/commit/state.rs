@@ -29,8 +29,6 @@ pub(super) struct State {
     pub(super) waking: usize,
     /// When the last cohort was released.
     pub(super) released: Option<Instant>,
-    /// The leader of the current cohort was waiting then.
-    pub(super) follows: bool,
     /// A sync has begun, and nobody stays awake for its end.
     pub(super) unattended: bool,
     /// A leader waits for company in `arrivals`.
@@ -50,7 +48,6 @@ impl State {
             expected: 0,
             waking: 0,
             released: None,
-            follows: false,
             unattended: false,
             gathering: false,
             hurry: false,
