@@ -144,9 +144,8 @@ impl Unit {
         while let Some(header) =
             self.bytes.get_mut(offset..).and_then(|rest| rest.first_chunk_mut::<HEADER_BYTES>())
         {
-            let len = frame_len(header);
             frame::seal_header(header, seed, lsn + offset as u64, Some(durable));
-            offset += len;
+            offset += frame_len(header);
         }
     }
 

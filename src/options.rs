@@ -13,7 +13,8 @@ const MAX_RING_BYTES: usize = 1 << 36;
 const MAX_BATCH_BYTES: u64 = 1 << 40;
 
 /// Whether a commit leader waits a moment for the committers it just released, so that they share
-/// the next sync instead of splitting into two halves that take turns.
+/// the next sync instead of splitting into two halves that take turns. With more than one core a
+/// leader that waits yields for up to a millisecond before it sleeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Gather {
     /// Wait at most a small fraction of the measured sync time, and only while that pays.

@@ -28,11 +28,13 @@ pub(crate) use time::{Instant, now};
 pub(crate) const MODEL: bool =
     cfg!(any(all(loom, feature = "loom"), all(shuttle, feature = "shuttle")));
 
+const LOOM: bool = cfg!(all(loom, feature = "loom"));
+
 /// Whether logs start helper threads of their own. A model is small, and has the threads it says.
-pub(crate) const HELPERS: bool = cfg!(not(all(loom, feature = "loom")));
+pub(crate) const HELPERS: bool = !LOOM;
 
 /// Whether a wait may begin with yielding, to save a wake-up. Loom sees no end of such a loop.
-pub(crate) const YIELDS: bool = cfg!(not(all(loom, feature = "loom")));
+pub(crate) const YIELDS: bool = !LOOM;
 
 /// A statistic: no ordering, no part in any protocol, unknown to loom.
 #[derive(Debug, Default)]

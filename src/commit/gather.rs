@@ -71,7 +71,8 @@ pub(super) struct Policy {
     gather: Gather,
     /// Smoothed time of a write and sync.
     sync: Duration,
-    on: bool,
+    /// What is usually done: whether leaders wait, unless a trial is on.
+    usually: bool,
     misses: u8,
     /// Cohorts left of a trial of what is not done.
     trial: u32,
@@ -88,7 +89,7 @@ impl Policy {
         Self {
             gather,
             sync: Duration::ZERO,
-            on: true,
+            usually: true,
             misses: 0,
             trial: 0,
             cohorts: 0,
@@ -121,19 +122,12 @@ impl Policy {
     }
 
     fn waits(&self) -> bool {
-        self.on != (self.trial > 0)
+        self.usually != (self.trial > 0)
     }
 
     /// How long the next leader stays awake while a sync runs.
     pub(super) fn awake(&self) -> Duration {
-        if self.sync < SHORT { self.sync * 2 } else { Duration::ZERO }.min(awake_at_most())
-    }
-
-    /// How long a leader that waits for company stays awake. Committers that are back find a
-    /// processor that runs, which takes them less than to wake it. There is an end to it whatever
-    /// the scheduler makes of a yield.
-    pub(super) fn watches(&self) -> Duration {
-        WATCH.min(awake_at_most())
+        if may_wait_awake() && self.sync < SHORT { self.sync * 2 } else { Duration::ZERO }
     }
 
     /// A leader's wait ended, with the expected company or without it.
@@ -144,7 +138,7 @@ impl Policy {
         }
         self.misses += 1;
         if self.misses >= MISSES {
-            if self.on {
+            if self.usually {
                 self.usual = Pace::default();
             }
             self.go_on(false, false);
@@ -171,18 +165,18 @@ impl Policy {
 
     /// Whether a trial may show anything. Not waiting takes two syncs.
     fn in_doubt(&self) -> bool {
-        !self.on || self.usual.time > self.sync * 2
+        !self.usually || self.usual.time > self.sync * 2
     }
 
     fn end_trial(&mut self) {
         let (together, alone) =
-            if self.on { (self.usual, self.tried) } else { (self.tried, self.usual) };
+            if self.usually { (self.usual, self.tried) } else { (self.tried, self.usual) };
         let waits = match (together.each(), alone.each()) {
             (Some(together), Some(alone)) => together <= alone,
             (Some(_), None) => together.time <= (self.sync + WAKE * 2) * 2,
             (None, _) => false,
         };
-        let changed = waits != self.on;
+        let changed = waits != self.usually;
         if changed {
             self.usual = self.tried;
         }
@@ -192,13 +186,20 @@ impl Policy {
     fn go_on(&mut self, waits: bool, try_soon: bool) {
         let (least, most) = TRIAL_EVERY;
         self.trial_every = if try_soon { least } else { (self.trial_every * 2).min(most) };
-        (self.on, self.misses, self.trial, self.cohorts) = (waits, 0, 0, 0);
+        (self.usually, self.misses, self.trial, self.cohorts) = (waits, 0, 0, 0);
     }
 }
 
-/// Who is awake and waits needs a processor that nobody else does.
-fn awake_at_most() -> Duration {
-    if YIELDS && cores() > 1 { Duration::MAX } else { Duration::ZERO }
+/// How long a leader that waits for company stays awake. Committers that are back find a processor
+/// that runs, which takes them less than to wake it. There is an end to it whatever the scheduler
+/// makes of a yield.
+pub(super) fn watch() -> Duration {
+    if may_wait_awake() { WATCH } else { Duration::ZERO }
+}
+
+/// With one core, whoever is awake keeps others from it.
+fn may_wait_awake() -> bool {
+    YIELDS && cores() > 1
 }
 
 #[cfg(test)]

@@ -224,7 +224,7 @@ impl Tracker {
         mut state: MutexGuard<'a, State>,
         window: Duration,
     ) -> (MutexGuard<'a, State>, bool) {
-        let (begun, watches) = (now(), state.policy.watches());
+        let (begun, watch) = (now(), gather::watch());
         let mut deadline = None;
         loop {
             if state.complete() {
@@ -245,7 +245,7 @@ impl Tracker {
             if left.is_zero() {
                 return (state, false);
             }
-            if begun.elapsed() < watches {
+            if begun.elapsed() < watch {
                 drop(state);
                 yield_now();
                 state = self.state.lock();

@@ -57,7 +57,8 @@ impl State {
 
     /// Whether the company a gathering leader expects is there.
     pub(super) fn complete(&self) -> bool {
-        self.commits() + 1 >= self.expected
+        // Mostly the length says so already. Who asks holds the list lock, again and again.
+        self.waiters.len() + 1 >= self.expected && self.commits() + 1 >= self.expected
     }
 
     /// Commits that wait.

@@ -136,8 +136,6 @@ impl<C: Cohort> Drop for Turn<'_, C> {
             return;
         }
         state.hurry = state.in_a_hurry();
-        // How long it took says nothing about cohorts.
-        state.released = None;
         let next = state.hand_over(0);
         drop(state);
         if let Some(next) = next {
