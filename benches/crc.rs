@@ -8,21 +8,20 @@
 #![allow(clippy::print_stdout, reason = "its only output is a report")]
 #![allow(missing_docs, reason = "a bench has no callers")]
 
+mod common;
+
 use std::hint::black_box;
 use std::time::Instant;
 
 use crc_fast::{CrcAlgorithm, Digest};
+
+use common::median;
 
 const SIZES: [usize; 7] = [20, 64, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10];
 const ROUNDS: usize = 101;
 /// What one measurement covers, so that the clock costs nothing.
 const BYTES: usize = 1 << 20;
 const HEADER_BYTES: usize = 20;
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
 
 /// Nanoseconds of one call.
 fn time(calls: usize, mut call: impl FnMut() -> u64) -> f64 {

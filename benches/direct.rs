@@ -23,6 +23,8 @@
 #[path = "direct/commit.rs"]
 mod commit;
 #[cfg(target_os = "linux")]
+mod common;
+#[cfg(target_os = "linux")]
 #[path = "direct/report.rs"]
 mod report;
 

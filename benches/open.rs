@@ -11,12 +11,16 @@
 #![allow(clippy::print_stdout, reason = "its only output is a report")]
 #![allow(missing_docs, clippy::expect_used, reason = "a bench has no callers")]
 
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 use std::{env, fs, process};
 
 use cohort_wal::Wal;
+
+use common::median;
 
 const ROUNDS: usize = 21;
 const SHORT: u64 = 128 << 20;
@@ -65,11 +69,6 @@ fn sample(dir: &Path, how: &str) -> Sample {
     (words.next().expect("a time"), words.next().expect("a size"))
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 fn compare(base: &Path, (short, long): (u64, u64), rounds: usize, close: bool) {
     let how = if close { "close" } else { "die" };
     let dirs = [short, long].map(|bytes| {
@@ -80,7 +79,8 @@ fn compare(base: &Path, (short, long): (u64, u64), rounds: usize, close: bool) {
     });
     let pair = |_| dirs.each_ref().map(|dir| sample(dir, how));
     let pairs: Vec<[Sample; 2]> = (0..rounds).map(pair).collect();
-    let of = |value: fn(&[Sample; 2]) -> f64| median(pairs.iter().map(value).collect());
+    let of =
+        |value: fn(&[Sample; 2]) -> f64| median(&mut pairs.iter().map(value).collect::<Vec<_>>());
     let how = if close { "closed" } else { "left by a process that died" };
     println!("{how}: {} MiB against {} MiB", long >> 20, short >> 20);
     println!(

@@ -1,5 +1,5 @@
 //! The fast paths allocate nothing: appending a small record to a ring with room, and reading
-//! records that are lent.
+//! records that are lent. Opening, replay and images take a bounded amount.
 //!
 //! Method: an allocator that counts the calls of each thread, so that other tests and the
 //! harness do not count. `COHORT_WAL_EXHAUSTIVE=1` makes the large image 2 GiB.
@@ -17,6 +17,9 @@ thread_local! {
     static CALLS: Cell<u64> = const { Cell::new(0) };
     /// Bytes that this thread asked for, freed or not.
     static BYTES: Cell<usize> = const { Cell::new(0) };
+    /// Bytes in use that this thread asked for, less what it freed, and the most there were.
+    static IN_USE: Cell<isize> = const { Cell::new(0) };
+    static MOST: Cell<isize> = const { Cell::new(0) };
     /// Blocks of at least so many bytes cannot be had on this thread.
     static SCARCE: Cell<usize> = const { Cell::new(usize::MAX) };
 }
@@ -27,7 +30,16 @@ struct Counting;
 fn granted(size: usize) -> bool {
     CALLS.with(|calls| calls.set(calls.get() + 1));
     BYTES.with(|bytes| bytes.set(bytes.get() + size));
-    size < SCARCE.with(Cell::get)
+    let granted = size < SCARCE.with(Cell::get);
+    if granted {
+        IN_USE.with(|bytes| bytes.set(bytes.get() + size.cast_signed()));
+        MOST.with(|most| most.set(most.get().max(IN_USE.with(Cell::get))));
+    }
+    granted
+}
+
+fn freed(size: usize) {
+    IN_USE.with(|bytes| bytes.set(bytes.get() - size.cast_signed()));
 }
 
 // SAFETY: every call goes to the system's allocator with the caller's own arguments. Counting
@@ -53,11 +65,13 @@ unsafe impl GlobalAlloc for Counting {
         if !granted(size) {
             return std::ptr::null_mut();
         }
+        freed(layout.size());
         // SAFETY: the block came from the system, and the caller keeps `realloc`'s contract.
         unsafe { System.realloc(block, layout, size) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        freed(layout.size());
         // SAFETY: the block came from the system, and the caller keeps `dealloc`'s contract.
         unsafe { System.dealloc(block, layout) }
     }
@@ -73,10 +87,47 @@ fn allocations(work: impl FnOnce()) -> u64 {
     CALLS.with(Cell::get) - before
 }
 
+/// The most bytes that this thread had in use during `work`, above what it had before.
+fn most_in_use<T>(work: impl FnOnce() -> T) -> (T, isize) {
+    let before = IN_USE.with(Cell::get);
+    MOST.with(|most| most.set(before));
+    let value = work();
+    (value, MOST.with(Cell::get) - before)
+}
+
 #[test]
 fn the_count_notices_a_single_allocation() {
     assert_eq!(allocations(|| drop(std::hint::black_box(Box::new(1)))), 1);
     assert_eq!(allocations(|| ()), 0);
+    let both = most_in_use(|| {
+        drop(std::hint::black_box(vec![1_u8; 1000]));
+        drop(std::hint::black_box(vec![1_u8; 3000]));
+    });
+    assert_eq!(both.1, 3000);
+}
+
+#[test]
+fn opening_and_replay_take_the_largest_record_and_2_mib() {
+    const RING: usize = 1 << 20;
+    const LARGEST: usize = 4 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let options = || WalOptions::new().ring_bytes(RING).segment_bytes(8 << 20);
+    let wal = options().open(dir.path()).unwrap();
+    for _ in 0..12 {
+        wal.append(&[3; LARGEST]).unwrap();
+        wal.append(&[4; 100]).unwrap();
+    }
+    wal.close().unwrap();
+    let allowed = (LARGEST + (2 << 20)).cast_signed();
+    let (wal, most) = most_in_use(|| options().open(dir.path()).unwrap());
+    assert!(most < allowed + RING.cast_signed(), "{most} bytes to open");
+    let replay = || {
+        let mut records = wal.iter().unwrap();
+        std::iter::from_fn(|| Some(records.read_next()?.unwrap().len())).max()
+    };
+    let (largest, most) = most_in_use(replay);
+    assert_eq!(largest, Some(LARGEST));
+    assert!(most >= LARGEST.cast_signed() && most < allowed, "{most} bytes to replay");
 }
 
 #[test]

@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 
 use cohort_wal::{Lsn, MemSnapshot, MemStore, Preallocate, Result, Wal, WalError, WalOptions};
 
-use common::{Dice, Id, deadline, payload, read_ids};
+use common::{Dice, Id, base, deadline, payload, read_ids};
 use faulty::{FaultyStore, Op};
 
 type Files = BTreeMap<String, Vec<u8>>;
@@ -59,14 +59,9 @@ fn index(position: u64) -> usize {
     usize::try_from(position).unwrap()
 }
 
-/// The LSN of a segment's first frame.
-fn base(segment: &[u8]) -> usize {
-    index(u64::from_le_bytes(segment[72..80].try_into().unwrap()))
-}
-
 /// Where in a segment's file an LSN is.
 fn offset(segment: &[u8], lsn: Lsn) -> usize {
-    HEADER_AREA + index(lsn.get()) - base(segment)
+    HEADER_AREA + index(lsn.get()) - index(base(segment))
 }
 
 fn append(wal: &Wal<MemStore>, model: &mut Model, owner: u64, count: u64) {
@@ -91,7 +86,7 @@ enum Leak {
 fn old_bytes(target: &[u8], old: &[u8], at: usize, leak: Leak) -> Vec<u8> {
     let from = match leak {
         Leak::None => old.len(),
-        Leak::SameLsn => at + base(target) - base(old),
+        Leak::SameLsn => at + index(base(target)) - index(base(old)),
         Leak::SameOffset => at,
     };
     old.get(from..).unwrap_or_default().to_vec()

@@ -14,7 +14,7 @@ use std::thread;
 
 use cohort_wal::{Lsn, MemStore, Wal, WalError, WalOptions, WalStore};
 
-use common::{deadline, deadline_of, join_all, names, read_all, smallest as options};
+use common::{base, deadline, deadline_of, join_all, names, read_all, smallest as options};
 use faulty::{EIO, Fault, FaultyStore, Gate, Op};
 
 /// Appends `count` records of 1,000 bytes that begin with their number; returns where they are.
@@ -39,10 +39,8 @@ fn segments(store: &MemStore) -> usize {
 /// Where the segments begin.
 fn bases(store: &MemStore) -> Vec<Lsn> {
     let files = store.snapshot();
-    let headers = files.files().iter().filter(|(name, _)| name.ends_with(".wal"));
-    headers
-        .map(|(_, file)| Lsn::new(u64::from_le_bytes(file[72..80].try_into().unwrap())))
-        .collect()
+    let segments = files.files().iter().filter(|(name, _)| name.ends_with(".wal"));
+    segments.map(|(_, file)| Lsn::new(base(file))).collect()
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::commit::Way;
+use crate::common::median;
 
 /// Where it is worth building: that much more throughput, and no worse tail.
 const WORTH: (f64, f64) = (1.15, 1.0);
@@ -50,13 +51,8 @@ pub(crate) struct Cell {
     pub(crate) samples: Vec<(Way, Vec<Sample>)>,
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
 fn median_of(samples: &[Sample], value: impl Fn(&Sample) -> f64) -> f64 {
-    median(samples.iter().map(value).collect())
+    median(&mut samples.iter().map(value).collect::<Vec<_>>())
 }
 
 impl Cell {

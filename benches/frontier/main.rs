@@ -10,6 +10,8 @@
 #![allow(clippy::disallowed_methods, reason = "benches measure time")]
 #![allow(clippy::print_stdout, reason = "a report is all that this makes")]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod links;
 mod ring;
 mod slots;
@@ -23,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use cohort_wal::{MemStore, WalOptions};
 
+use common::median;
 use links::Links;
 use ring::{PAYLOAD, Protocol, Ring};
 use slots::Slots;
@@ -220,11 +223,6 @@ fn frontier(log: &impl Protocol, users: usize, records: usize, samples: usize) -
             .collect();
         median(&mut times)
     })
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// The median over rounds of each measurement, divided by the first one of its round, and the

@@ -25,6 +25,11 @@ pub(crate) fn names(store: &MemStore, ending: &str) -> Vec<String> {
     names
 }
 
+/// The LSN of the first frame of a segment, from the bytes of its file.
+pub(crate) fn base(segment: &[u8]) -> u64 {
+    u64::from_le_bytes(segment[72..80].try_into().unwrap())
+}
+
 /// Runs a test that could hang; fails it after 10 seconds.
 pub(crate) fn deadline<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
     deadline_of(10, test)

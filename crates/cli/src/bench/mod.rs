@@ -82,6 +82,10 @@ pub(crate) struct BenchArgs {
     /// Never let a commit leader wait for company.
     #[arg(long)]
     no_gather: bool,
+    /// Let a commit leader that expects company wait for it at most so long, in microseconds.
+    #[arg(long, value_name = "MICROS", conflicts_with = "no_gather",
+          value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    gather_us: Option<u64>,
     /// Print one JSON object instead of a table.
     #[arg(long)]
     json: bool,
@@ -107,6 +111,9 @@ impl BenchArgs {
         }
         if self.no_gather {
             options = options.gather(Gather::Off);
+        }
+        if let Some(micros) = self.gather_us {
+            options = options.gather(Gather::Window(Duration::from_micros(micros)));
         }
         options
     }
