@@ -144,8 +144,10 @@ impl Unit {
         while let Some(header) =
             self.bytes.get_mut(offset..).and_then(|rest| rest.first_chunk_mut::<HEADER_BYTES>())
         {
+            // PERF: first; behind the seal this would wait for what that stores.
+            let len = frame_len(header);
             frame::seal_header(header, seed, lsn + offset as u64, Some(durable));
-            offset += frame_len(header);
+            offset += len;
         }
     }
 
