@@ -120,7 +120,7 @@ pub use recovery::{
 pub use snapshot::{Snapshot, Snapshots};
 pub use stats::{Histogram, WalStats};
 pub use store::{FileHandle, FileStore, MemFile, MemSnapshot, MemStore, StoreFile, WalStore};
-pub use wal::Wal;
+pub use wal::{Durable, Wal};
 
 #[cfg(feature = "sim")]
 pub use sim::SimStore;

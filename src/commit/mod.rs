@@ -10,7 +10,8 @@
 //! sync covers it, who begins without a wake-up in between.
 //!
 //! * I1. While the list is not empty somebody leads. A leader that ends hands over, releases
-//!   leadership of an empty list, or poisons and empties the list; a panic poisons.
+//!   leadership of an empty list, or poisons and empties the list; a panic poisons. Notices that
+//!   demand a sync are as good as a list, unless the notifier is awake.
 //! * I2. `durable` moves, and poison is recorded, under the list lock; after poison `durable`
 //!   never moves again and nobody enters the list.
 //! * I3. A waiter registers under the list lock after looking at `durable` and poison there, so no
@@ -19,6 +20,7 @@
 //! After MariaDB's `group_commit_lock`: wake the satisfied and one new leader, never a herd.
 
 mod gather;
+mod notices;
 mod state;
 mod turn;
 mod waiter;
@@ -34,8 +36,11 @@ use crate::sync::{
     yield_now,
 };
 
+use notices::tell;
 use state::{Entry, State};
 use waiter::{Verdict, Waiter};
+
+pub(crate) use notices::{Call, Demand, Registered, Ticket, call};
 
 /// The work of a leader.
 pub(crate) trait Cohort {
@@ -135,7 +140,7 @@ impl Tracker {
             Entered::Durable => return Ok(()),
             Entered::Lead => self.lead(target.lsn, waiting, work)?,
             Entered::Wait(waiter, awake) => match waiter.wait(awake) {
-                Verdict::Durable => {}
+                Verdict::Durable | Verdict::Look => {}
                 Verdict::Lead => self.lead(target.lsn, waiting, work)?,
                 Verdict::Failed(error) => return Err(error),
             },
@@ -173,7 +178,7 @@ impl Tracker {
     ) -> Option<(Arc<Waiter>, Duration)> {
         state.hurry |= waiting != Waiting::Commit;
         if !state.leading {
-            state.leading = true;
+            state.lead();
             return None;
         }
         let waiter = Arc::new(Waiter::new());
@@ -278,16 +283,21 @@ impl Tracker {
         let durable = self.durable();
         let mut told: Vec<Entry> = state.waiters.extract_if(.., |w| w.target <= durable).collect();
         let commits = told.iter().filter(|w| w.waiting == Waiting::Commit).count()
-            + usize::from(target <= durable && waiting == Waiting::Commit);
+            + usize::from(target <= durable && waiting == Waiting::Commit)
+            + state.notices.settle(durable);
         let fails = |target| outcome.failure.is_some() && target > outcome.written;
         let failed = |w: &mut Entry| w.waiting != Waiting::Turn && fails(w.target);
         told.extend(state.waiters.extract_if(.., failed));
+        if let Some(failure) = &outcome.failure {
+            state.notices.fail(outcome.written, failure);
+        }
         let own = target <= durable || fails(target);
         state.hurry = state.in_a_hurry();
         if let Some(released) = state.released.filter(|_| commits > 0) {
             state.policy.ended(released.elapsed(), commits);
         }
         let next = if own { state.hand_over(commits) } else { None };
+        let look = state.notices.who_looks();
         // Who leads on has waited enough.
         state.expected *= usize::from(own);
         let waking = state.policy.is_on() && !told.is_empty();
@@ -295,9 +305,8 @@ impl Tracker {
         state.released = Some(now());
         drop(state);
         self.stats.cohort(commits as u64, took);
-        if let Some(next) = next {
-            next.tell(Verdict::Lead);
-        }
+        tell(next, Verdict::Lead);
+        tell(look, Verdict::Look);
         for Entry { target, waiter, .. } in told {
             waiter.tell(match &outcome.failure {
                 Some(error) if target > durable => Verdict::Failed(error.clone()),
@@ -321,6 +330,20 @@ impl Tracker {
         }
     }
 
+    /// Hands leadership on without having led.
+    fn resign(&self) {
+        let mut state = self.state.lock();
+        if state.poison.is_some() {
+            // `poison` has emptied the list and nobody has entered it since.
+            state.leading = false;
+            return;
+        }
+        state.hurry = state.in_a_hurry();
+        let next = state.hand_over(0);
+        drop(state);
+        tell(next, Verdict::Lead);
+    }
+
     /// Records the first failure and fails every waiter. `durable` never moves again. `raise`
     /// tells everybody else, before any waiter is told: it runs once, under the list lock.
     pub(crate) fn poison(&self, cause: WalError, raise: impl FnOnce()) {
@@ -333,10 +356,13 @@ impl Tracker {
         state.poison = Some(poison.clone());
         raise();
         let waiters = std::mem::take(&mut state.waiters);
+        state.notices.fail(0, &poison);
+        let look = state.notices.who_looks();
         if state.gathering {
             self.arrivals.notify_one();
         }
         drop(state);
+        tell(look, Verdict::Look);
         for Entry { waiter, .. } in waiters {
             waiter.tell(Verdict::Failed(poison.clone()));
         }

@@ -8,11 +8,12 @@
 //!   whose era was the same, and even, before and after reading where it is was there in that era.
 //! * I2. Who waits in the list has a target that no cut lies below: a cut takes the others out.
 
+use super::notices::tell;
 use super::waiter::Verdict;
-use super::{Cohort, Entry, State, Tracker, Waiting, cut_off};
+use super::{Cohort, Entry, Tracker, Waiting, cut_off};
 use crate::error::Result;
 use crate::lsn::Place;
-use crate::sync::{MutexGuard, Ordering};
+use crate::sync::Ordering;
 
 /// How many cuts are remembered one by one.
 const REMEMBERED: usize = 64;
@@ -117,10 +118,13 @@ impl<C: Cohort> Turn<'_, C> {
         // ORDERING: Release; pairs with `era`. Without it a place in the new era may be read where
         // the log was before.
         tracker.era.store(era, Ordering::Release);
+        let head = self.work.head();
         let beyond = |entry: &mut Entry| entry.waiting != Waiting::Turn && entry.target > at;
         let told: Vec<_> = state.waiters.extract_if(.., beyond).collect();
+        state.notices.fail(at, &cut_off(at, head));
+        let look = state.notices.who_looks();
         drop(state);
-        let head = self.work.head();
+        tell(look, Verdict::Look);
         for Entry { waiter, .. } in told {
             waiter.tell(Verdict::Failed(cut_off(at, head)));
         }
@@ -129,18 +133,7 @@ impl<C: Cohort> Turn<'_, C> {
 
 impl<C: Cohort> Drop for Turn<'_, C> {
     fn drop(&mut self) {
-        let mut state: MutexGuard<'_, State> = self.tracker.state.lock();
-        if state.poison.is_some() {
-            // `poison` has emptied the list and nobody has entered it since.
-            state.leading = false;
-            return;
-        }
-        state.hurry = state.in_a_hurry();
-        let next = state.hand_over(0);
-        drop(state);
-        if let Some(next) = next {
-            next.tell(Verdict::Lead);
-        }
+        self.tracker.resign();
     }
 }
 

@@ -1,4 +1,4 @@
-//! A parked committer and what it is told.
+//! A parked committer, or the parked notifier, and what it is told.
 //!
 //! A parker of our own: `std::thread::park` shares its token with user code, which could lose a
 //! wake-up to us or we to it.
@@ -15,6 +15,8 @@ pub(super) enum Verdict {
     Durable,
     /// Leadership is handed over.
     Lead,
+    /// To the notifier: there is something to do.
+    Look,
     /// The wait failed.
     Failed(WalError),
 }

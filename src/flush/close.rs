@@ -45,6 +45,7 @@ impl<B: Backing> Engine<B> {
         self.background.stop();
         self.heart.iter().for_each(Heart::stop);
         self.stage.lock().closed = true;
+        self.tracker.end_notices();
         *admin.closed = true;
         let ended = self.in_stage("unlock", || {
             self.backing.end();

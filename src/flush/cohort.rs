@@ -59,7 +59,10 @@ impl<B: Backing> Engine<B> {
             synced
         };
         match self.in_stage("sync", sync) {
-            Ok(()) => Outcome { durable: written, failure, written: self.ring.written() },
+            Ok(()) => {
+                self.arm_heartbeat();
+                Outcome { durable: written, failure, written: self.ring.written() }
+            }
             Err(error) => {
                 let durable = self.durable();
                 Outcome { durable, failure: Some(error), written: durable }

@@ -26,6 +26,7 @@ mod helper;
 mod large;
 #[cfg(any(test, all(loom, feature = "loom")))]
 pub(crate) mod model;
+mod notify;
 mod stage;
 mod storage;
 mod truncate;
@@ -48,6 +49,7 @@ use heartbeat::Heart;
 use helper::Helper;
 
 pub(crate) use cut::Cut;
+pub(crate) use notify::Notices;
 pub(crate) use storage::Storage;
 
 /// Why bytes are written: before a sync, or for the operating system alone.
@@ -312,9 +314,7 @@ impl<B: Backing> Engine<B> {
     }
 
     fn wait(&self, target: Place, waiting: Waiting) -> Result<()> {
-        self.tracker.wait(target, waiting, self)?;
-        self.arm_heartbeat();
-        Ok(())
+        self.tracker.wait(target, waiting, self)
     }
 
     /// Makes everything appended so far durable.

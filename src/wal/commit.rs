@@ -1,8 +1,8 @@
 //! Promises: flushing, syncing, waiting, rotating.
 
 use super::Wal;
-use crate::error::{Result, WalError};
-use crate::lsn::{ALIGNMENT, Lsn};
+use crate::error::Result;
+use crate::lsn::Lsn;
 use crate::store::WalStore;
 
 impl<S: WalStore> Wal<S> {
@@ -85,13 +85,7 @@ impl<S: WalStore> Wal<S> {
     /// # }
     /// ```
     pub fn wait_durable(&self, lsn: Lsn) -> Result<()> {
-        self.engine.enter_for_reading()?;
-        let end = self.engine.place();
-        if !lsn.get().is_multiple_of(ALIGNMENT) || lsn.get() >= end.lsn {
-            return Err(WalError::NotARecord { lsn });
-        }
-        // `durable` moves from unit to unit, so past the start of a record means past its end.
-        self.engine.commit(end.at(lsn.get() + 1))
+        self.engine.commit(self.end_of(lsn)?)
     }
 
     /// Ends the current segment after everything appended so far, unless it is empty.

@@ -6,6 +6,7 @@
 mod append;
 mod checkpoint;
 mod commit;
+mod durable;
 mod open;
 mod read;
 mod truncate;
@@ -21,6 +22,8 @@ use crate::recovery::RecoveryReport;
 use crate::stats::WalStats;
 use crate::store::{FileStore, WalStore};
 use crate::sync::Arc;
+
+pub use durable::Durable;
 
 /// A write-ahead log, shared by many threads as `Arc<Wal>`.
 ///

@@ -1,0 +1,344 @@
+//! Notices: calls for who does not wait in a thread, once an LSN is durable or will never be.
+//!
+//! Futures, callbacks and followers. Each is *pending* until a sync, a failure, a cut or the end of
+//! the log settles it, and *ready* from then on. One thread, the notifier, calls what is ready, in
+//! LSN order and with no lock held: what it calls is code of the user's. Where notices demand a
+//! sync and nobody leads, the notifier leads; a leader tells it when something is ready.
+//!
+//! * I1. While something is ready, or demands a sync that nobody leads, the notifier is not parked.
+//! * I2. A notice is settled under the list lock by what moves `durable`, poisons, cuts or ends, so
+//!   that a pending one always has a target that may yet become durable.
+//! * I3. Every call is made once, or dropped by who cancels it; both with no lock held.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::state::State;
+use super::waiter::{Verdict, Waiter};
+use super::{Cohort, Tracker, Waiting, cut_off};
+use crate::error::{Result, WalError, discard};
+use crate::lsn::Place;
+use crate::sync::{Arc, Instant, now};
+
+/// What is called.
+pub(crate) type Call = Box<dyn FnOnce(Result<()>) + Send>;
+
+/// Names a notice, to cancel it. Notices are called in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticket {
+    target: u64,
+    number: u64,
+}
+
+/// Whether a notice asks for a sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Demand {
+    /// It is a commit.
+    Sync,
+    /// Syncs of others will do.
+    Nothing,
+}
+
+struct Notice {
+    call: Call,
+    demand: Demand,
+    since: Instant,
+}
+
+enum Notifier {
+    /// No thread yet.
+    Absent,
+    /// It waits to be told.
+    Parked(Arc<Waiter>),
+    /// It works, or is about to start, and looks again before it parks.
+    Busy,
+    /// The log has ended, and so has the thread.
+    Ended,
+}
+
+/// What became of a registration.
+pub(crate) enum Registered {
+    /// It will be called; the notifier has to be started first.
+    Start(Ticket),
+    /// It will be called.
+    Waits(Ticket),
+    /// Nobody calls any more: the caller does.
+    Ended(Call, Result<()>),
+}
+
+/// The notices; lives under the list lock.
+pub(super) struct Notices {
+    pending: BTreeMap<Ticket, Notice>,
+    /// How many of them demand a sync.
+    demands: usize,
+    ready: BTreeMap<Ticket, (Notice, Result<()>)>,
+    numbers: u64,
+    notifier: Notifier,
+    /// The log has ended: nothing becomes pending any more.
+    ended: bool,
+}
+
+impl std::fmt::Debug for Notices {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (pending, ready) = (self.pending.len(), self.ready.len());
+        f.debug_struct("Notices").field("pending", &pending).field("ready", &ready).finish()
+    }
+}
+
+impl Notices {
+    pub(super) fn new() -> Self {
+        Self {
+            pending: BTreeMap::new(),
+            demands: 0,
+            ready: BTreeMap::new(),
+            numbers: 0,
+            notifier: Notifier::Absent,
+            ended: false,
+        }
+    }
+
+    /// How many wait for a sync that they demand.
+    pub(super) fn demands(&self) -> usize {
+        self.demands
+    }
+
+    /// Settles all up to `durable`. Returns how many of them were commits.
+    pub(super) fn settle(&mut self, durable: u64) -> usize {
+        let before = self.demands;
+        while let Some(first) = self.pending.first_entry() {
+            if first.key().target > durable {
+                break;
+            }
+            let (ticket, notice) = first.remove_entry();
+            self.settled(ticket, notice, Ok(()));
+        }
+        before - self.demands
+    }
+
+    /// Settles all above `beyond` with an error.
+    pub(super) fn fail(&mut self, beyond: u64, error: &WalError) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let first = Ticket { target: beyond.saturating_add(1), number: 0 };
+        for (ticket, notice) in self.pending.split_off(&first) {
+            self.settled(ticket, notice, Err(error.clone()));
+        }
+    }
+
+    fn settled(&mut self, ticket: Ticket, notice: Notice, verdict: Result<()>) {
+        self.demands -= usize::from(notice.demand == Demand::Sync);
+        self.ready.insert(ticket, (notice, verdict));
+    }
+
+    /// The notifier, if it is parked and something is ready. Tell it to look.
+    pub(super) fn who_looks(&mut self) -> Option<Arc<Waiter>> {
+        if self.ready.is_empty() && !self.ended { None } else { self.unpark() }
+    }
+
+    /// The notifier, if it is parked, nothing is ready, and something demands a sync. It has to be
+    /// told to lead.
+    pub(super) fn who_leads(&mut self) -> Option<Arc<Waiter>> {
+        if self.ready.is_empty() && self.demands > 0 { self.unpark() } else { None }
+    }
+
+    fn unpark(&mut self) -> Option<Arc<Waiter>> {
+        match std::mem::replace(&mut self.notifier, Notifier::Busy) {
+            Notifier::Parked(waiter) => Some(waiter),
+            other => {
+                self.notifier = other;
+                None
+            }
+        }
+    }
+
+    /// The lowest target that demands a sync.
+    fn demanded(&self) -> Option<u64> {
+        let demanding = |(_, notice): &(&Ticket, &Notice)| notice.demand == Demand::Sync;
+        self.pending.iter().find(demanding).map(|(ticket, _)| ticket.target)
+    }
+}
+
+/// What the notifier does next.
+enum Errand {
+    Call(BTreeMap<Ticket, (Notice, Result<()>)>),
+    /// It has leadership.
+    Lead(u64),
+    Park(Arc<Waiter>),
+    End,
+}
+
+impl Tracker {
+    /// Has `call` called when every byte below `target` is durable, or will never be; or soon with
+    /// what is wrong with the target.
+    pub(crate) fn register(
+        &self,
+        target: Result<Place>,
+        demand: Demand,
+        call: Call,
+        work: &impl Cohort,
+    ) -> Registered {
+        let (head, since) = (work.head(), now());
+        let mut state = self.state.lock();
+        let lsn = target.as_ref().map_or(0, |place| place.lsn);
+        let verdict = match target {
+            Ok(place) => self.verdict(&state, place, head),
+            Err(error) => Some(Err(error)),
+        };
+        let notices = &mut state.notices;
+        if matches!(notices.notifier, Notifier::Ended) {
+            drop(state);
+            return Registered::Ended(call, verdict.unwrap_or(Err(WalError::Closed)));
+        }
+        notices.numbers += 1;
+        let ticket = Ticket { target: lsn, number: notices.numbers };
+        let notice = Notice { call, demand, since };
+        match verdict {
+            Some(verdict) => {
+                notices.ready.insert(ticket, (notice, verdict));
+            }
+            None => {
+                notices.demands += usize::from(demand == Demand::Sync);
+                notices.pending.insert(ticket, notice);
+            }
+        }
+        if matches!(notices.notifier, Notifier::Absent) {
+            notices.notifier = Notifier::Busy;
+            return Registered::Start(ticket);
+        }
+        let look = notices.who_looks();
+        let lead = if state.leading { None } else { state.notices.who_leads() };
+        if lead.is_some() {
+            state.lead_for_notices();
+        }
+        if state.gathering && state.complete() {
+            self.arrivals.notify_one();
+        }
+        drop(state);
+        tell(look, Verdict::Look);
+        tell(lead, Verdict::Lead);
+        Registered::Waits(ticket)
+    }
+
+    /// What can be said of a target at once.
+    fn verdict(&self, state: &State, target: Place, head: u64) -> Option<Result<()>> {
+        if let Some(cut) = state.cuts.below(target) {
+            return Some(Err(cut_off(cut, head)));
+        }
+        if self.durable() >= target.lsn {
+            return Some(Ok(()));
+        }
+        state.poison.clone().map(Err).or_else(|| state.notices.ended.then_some(Err(WalError::Closed)))
+    }
+
+    /// Drops a notice that was not called yet.
+    pub(crate) fn cancel(&self, ticket: Ticket) {
+        let mut state = self.state.lock();
+        let notices = &mut state.notices;
+        let pending = notices.pending.remove(&ticket);
+        if let Some(notice) = &pending {
+            notices.demands -= usize::from(notice.demand == Demand::Sync);
+        }
+        let ready = notices.ready.remove(&ticket);
+        drop(state);
+        drop((pending, ready));
+    }
+
+    /// Settles what is pending for good, and lets the notifier end.
+    pub(crate) fn end_notices(&self) {
+        let mut state = self.state.lock();
+        state.notices.ended = true;
+        state.notices.fail(0, &WalError::Closed);
+        if matches!(state.notices.notifier, Notifier::Absent) {
+            state.notices.notifier = Notifier::Ended;
+        }
+        let look = state.notices.who_looks();
+        drop(state);
+        tell(look, Verdict::Look);
+    }
+
+    /// No notifier could be started: fails every notice there is.
+    pub(crate) fn forgo_notifier(&self, error: &WalError) {
+        let mut state = self.state.lock();
+        state.notices.fail(0, error);
+        let ready = std::mem::take(&mut state.notices.ready);
+        let ended = state.notices.ended;
+        state.notices.notifier = if ended { Notifier::Ended } else { Notifier::Absent };
+        drop(state);
+        self.call(ready);
+    }
+
+    /// The work of the notifier, until the log ends.
+    pub(crate) fn notify(&self, work: &impl Cohort) {
+        loop {
+            match self.errand() {
+                Errand::Call(ready) => self.call(ready),
+                Errand::Lead(target) => self.lead_for_notices(target, work),
+                Errand::Park(waiter) => {
+                    if matches!(waiter.wait(std::time::Duration::ZERO), Verdict::Lead) {
+                        self.take_the_lead(work);
+                    }
+                }
+                Errand::End => return,
+            }
+        }
+    }
+
+    fn errand(&self) -> Errand {
+        let mut state = self.state.lock();
+        if !state.notices.ready.is_empty() {
+            return Errand::Call(std::mem::take(&mut state.notices.ready));
+        }
+        if state.notices.ended {
+            state.notices.notifier = Notifier::Ended;
+            return Errand::End;
+        }
+        if !state.leading && let Some(target) = state.notices.demanded() {
+            state.lead_for_notices();
+            return Errand::Lead(target);
+        }
+        let waiter = Arc::new(Waiter::new());
+        state.notices.notifier = Notifier::Parked(Arc::clone(&waiter));
+        Errand::Park(waiter)
+    }
+
+    /// Leadership was handed over; what demanded it may be gone.
+    fn take_the_lead(&self, work: &impl Cohort) {
+        let demanded = self.state.lock().notices.demanded();
+        match demanded {
+            Some(target) => self.lead_for_notices(target, work),
+            None => self.resign(),
+        }
+    }
+
+    fn lead_for_notices(&self, target: u64, work: &impl Cohort) {
+        // What fails is told to whom it concerns; a panic has poisoned the log.
+        let led = catch_unwind(AssertUnwindSafe(|| self.lead(target, Waiting::Internal, work)));
+        match led {
+            Ok(result) => result.unwrap_or_else(discard),
+            Err(payload) => discard(payload),
+        }
+    }
+
+    /// Calls what is ready. No lock is held.
+    fn call(&self, ready: BTreeMap<Ticket, (Notice, Result<()>)>) {
+        for (_, (notice, verdict)) in ready {
+            if verdict.is_ok() && notice.demand == Demand::Sync {
+                self.stats.committed(notice.since.elapsed());
+            }
+            call(notice.call, verdict);
+        }
+    }
+}
+
+/// Calls code of the user's, whose panics end here.
+pub(crate) fn call(call: Call, verdict: Result<()>) {
+    catch_unwind(AssertUnwindSafe(|| call(verdict))).unwrap_or_else(discard);
+}
+
+/// Tells somebody, if there is somebody. Hold no lock.
+pub(super) fn tell(who: Option<Arc<Waiter>>, what: Verdict) {
+    if let Some(waiter) = who {
+        waiter.tell(what);
+    }
+}

@@ -1,0 +1,71 @@
+//! Notices of an engine, and the thread that calls them.
+
+use super::{Backing, Engine};
+use crate::codec;
+use crate::commit::{Call, Demand, Registered, Ticket, call as run};
+use crate::error::{Result, WalError};
+use crate::lsn::Place;
+use crate::sync::spawn;
+
+/// A log that gives notice, whatever it is stored in.
+pub(crate) trait Notices: Send + Sync {
+    /// Whether every byte below `target` is durable.
+    fn is_durable(&self, target: Place) -> bool;
+    /// Blocks until every byte below `target` is durable; leads or joins a cohort.
+    fn commit(&self, target: Place) -> Result<()>;
+    /// Has `call` called when every byte below `target` is durable, or will never be, or at once
+    /// with what is wrong with the target. `None` when it was called already.
+    fn notify(&self, target: Result<Place>, demand: Demand, call: Call) -> Option<Ticket>;
+    /// Drops a call that was not made yet.
+    fn cancel(&self, ticket: Ticket);
+}
+
+impl<B: Backing> Notices for Engine<B> {
+    fn is_durable(&self, target: Place) -> bool {
+        self.tracker.is_durable(target)
+    }
+
+    fn commit(&self, target: Place) -> Result<()> {
+        if !self.tracker.is_durable(target) && codec::in_stage(self.identity()) {
+            return Err(WalError::Reentrant);
+        }
+        Self::commit(self, target)
+    }
+
+    fn notify(&self, target: Result<Place>, demand: Demand, call: Call) -> Option<Ticket> {
+        // Nobody calls in a fork.
+        if let Err(error) = self.backing.check() {
+            run(call, Err(error));
+            return None;
+        }
+        match self.tracker.register(target, demand, call, self) {
+            Registered::Waits(ticket) => Some(ticket),
+            Registered::Start(ticket) => {
+                self.start_notifier();
+                Some(ticket)
+            }
+            Registered::Ended(call, verdict) => {
+                run(call, verdict);
+                None
+            }
+        }
+    }
+
+    fn cancel(&self, ticket: Ticket) {
+        if self.backing.check().is_ok() {
+            self.tracker.cancel(ticket);
+        }
+    }
+}
+
+impl<B: Backing> Engine<B> {
+    /// The notifier keeps the engine until the log ends, which whoever drops the log sees to.
+    fn start_notifier(&self) {
+        let Some(engine) = self.this.upgrade() else { return };
+        if !spawn("cohort-wal-notifier", move || engine.tracker.notify(&*engine)) {
+            let source = std::io::Error::other("no thread can be started");
+            let path = std::path::Path::new("");
+            self.tracker.forgo_notifier(&WalError::io("notify", path, source));
+        }
+    }
+}
