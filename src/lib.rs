@@ -106,7 +106,7 @@ mod wal;
 #[cfg(all(loom, feature = "loom"))]
 #[doc(hidden)]
 pub mod __loom {
-    pub use crate::flush::model::{Fault, Model};
+    pub use crate::flush::model::{Fault, Model, Notice};
     pub use crate::ring::TailModel;
 }
 

@@ -154,7 +154,6 @@ fn tasks_on_two_executor_threads_commit() {
         for task in tasks {
             pollster::block_on(task).unwrap().unwrap();
         }
-        assert_eq!(wal.stats().commit_us.count(), TASKS);
     });
 }
 

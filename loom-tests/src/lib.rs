@@ -6,7 +6,7 @@
 
 #![cfg(loom)]
 
-pub use cohort_wal::__loom::{Fault, Model, TailModel};
+pub use cohort_wal::__loom::{Fault, Model, Notice, TailModel};
 
 /// Bytes of the smallest ring: with two slots it takes units of one empty record.
 pub const RING: usize = 64;

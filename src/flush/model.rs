@@ -11,8 +11,9 @@
 
 mod disk;
 
-use super::{Cut, Engine, Limits};
+use super::{Cut, Engine, Limits, Notices};
 use crate::codec::with_unit;
+use crate::commit::{Demand, Ticket};
 use crate::error::{Result, WalError};
 use crate::format::frame::{Kind, decode_header};
 use crate::lsn::{Lsn, Place};
@@ -22,6 +23,10 @@ use crate::sync::{Arc, BookMutex};
 
 pub use disk::Fault;
 use disk::{Disk, File, Shared, seed};
+
+/// What [`Model::on_durable`] registered.
+#[derive(Debug)]
+pub struct Notice(Option<Ticket>);
 
 /// A log over the model disk.
 #[derive(Clone)]
@@ -96,6 +101,20 @@ impl Model {
 
     pub fn commit(&self, end: u64) -> Result<()> {
         self.engine.commit(Place { lsn: end, era: self.engine.tracker.era() })
+    }
+
+    /// Has `call` called when every byte below `end` is durable, or never will be. Ends with the
+    /// log: close it.
+    pub fn on_durable(&self, end: u64, call: impl FnOnce(Result<()>) + Send + 'static) -> Notice {
+        let place = Place { lsn: end, era: self.engine.tracker.era() };
+        Notice(self.engine.notify(Ok(place), Demand::Sync, Box::new(call)))
+    }
+
+    /// Takes a notice back.
+    pub fn cancel(&self, notice: Notice) {
+        if let Notice(Some(ticket)) = notice {
+            self.engine.cancel(ticket);
+        }
     }
 
     pub fn sync(&self) -> Result<()> {
