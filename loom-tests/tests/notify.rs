@@ -21,15 +21,20 @@ impl Mailbox {
         Self(Arc::new((Mutex::new(None), Condvar::new())))
     }
 
-    /// Registers a call for `end`, which must be on the disk when it is made with success.
-    fn register(&self, model: &Model, end: u64) -> Notice {
+    /// Appends a record and registers a call for it; when that is made with success the record
+    /// is on the disk.
+    fn append(&self, model: &Model) -> Result<Notice> {
         let (mailbox, log) = (self.clone(), model.clone());
-        model.on_durable(end, move |verdict| {
+        model.append_and_notify(false, move |end, verdict| {
             assert!(verdict.is_err() || log.synced_end() >= end, "acknowledged before the sync");
-            let mut told = mailbox.0.0.lock().unwrap();
-            assert!(told.replace(verdict).is_none(), "called twice");
-            mailbox.0.1.notify_one();
+            mailbox.deliver(verdict);
         })
+    }
+
+    fn deliver(&self, verdict: Result<()>) {
+        let mut told = self.0.0.lock().unwrap();
+        assert!(told.replace(verdict).is_none(), "called twice");
+        self.0.1.notify_one();
     }
 
     fn wait(&self) -> Result<()> {
@@ -40,11 +45,6 @@ impl Mailbox {
                 None => told = self.0.1.wait(told).unwrap(),
             }
         }
-    }
-
-    /// What was told, once the log has ended.
-    fn told(&self) -> Option<Result<()>> {
-        self.0.0.lock().unwrap().clone()
     }
 }
 
@@ -58,10 +58,8 @@ fn what_only_notices_demand_is_synced() {
     explore(|| {
         let model = model();
         let (one, two) = (Mailbox::new(), Mailbox::new());
-        let (_, end) = model.append(b"").unwrap();
-        one.register(&model, end);
-        let (_, end) = model.append(b"").unwrap();
-        two.register(&model, end);
+        one.append(&model).unwrap();
+        two.append(&model).unwrap();
         one.wait().unwrap();
         two.wait().unwrap();
         model.close().unwrap();
@@ -75,9 +73,8 @@ fn a_notice_beside_a_commit() {
         let model = model();
         let other = model.clone();
         let committer = thread::spawn(move || other.append_and_commit(b"").unwrap());
-        let (_, end) = model.append(b"").unwrap();
         let mailbox = Mailbox::new();
-        mailbox.register(&model, end);
+        mailbox.append(&model).unwrap();
         mailbox.wait().unwrap();
         committer.join().unwrap();
         model.close().unwrap();
@@ -91,9 +88,7 @@ fn a_cancelled_notice_keeps_nobody_waiting() {
         let model = model();
         let other = model.clone();
         let committer = thread::spawn(move || other.append_and_commit(b"").unwrap());
-        let (_, end) = model.append(b"").unwrap();
-        let mailbox = Mailbox::new();
-        let notice = mailbox.register(&model, end);
+        let notice = Mailbox::new().append(&model).unwrap();
         model.cancel(notice);
         committer.join().unwrap();
         model.append_and_commit(b"").unwrap();
@@ -109,16 +104,12 @@ fn poison_is_told_to_notices_once() {
         model.fault(Fault::Sync);
         let other = model.clone();
         let committer = thread::spawn(move || other.sync());
-        let (_, end) = match model.append(b"") {
-            Ok(range) => range,
-            Err(error) => {
-                assert!(error.is_poisoned());
-                drop((committer.join().unwrap(), model.close()));
-                return;
-            }
-        };
         let mailbox = Mailbox::new();
-        mailbox.register(&model, end);
+        if let Err(error) = mailbox.append(&model) {
+            assert!(error.is_poisoned());
+            assert!(committer.join().unwrap().is_err() && model.close().is_err());
+            return;
+        }
         assert!(mailbox.wait().is_err_and(|error| error.is_poisoned()));
         assert!(committer.join().unwrap().is_err());
         assert!(model.close().is_err());
@@ -130,15 +121,13 @@ fn poison_is_told_to_notices_once() {
 fn the_end_of_the_log_is_told_to_notices_once() {
     explore(|| {
         let model = model();
-        let (_, end) = model.append(b"").unwrap();
         let (other, mailbox) = (model.clone(), Mailbox::new());
         let told = mailbox.clone();
-        let registrar = thread::spawn(move || {
-            told.register(&other, end);
-        });
+        let registrar = thread::spawn(move || told.append(&other).is_ok());
         model.close().unwrap();
-        registrar.join().unwrap();
-        mailbox.wait().unwrap();
+        if registrar.join().unwrap() {
+            mailbox.wait().unwrap();
+        }
     });
 }
 
@@ -147,10 +136,9 @@ fn the_end_of_the_log_is_told_to_notices_once() {
 fn a_log_that_is_given_up_tells_its_notices() {
     explore(|| {
         let model = model();
-        let (_, end) = model.append(b"").unwrap();
         model.fault(Fault::Full);
         let mailbox = Mailbox::new();
-        mailbox.register(&model, end);
+        mailbox.append(&model).unwrap();
         let full = mailbox.wait();
         assert!(matches!(full, Err(WalError::StorageFull { .. })));
         model.fault(Fault::None);
@@ -161,23 +149,21 @@ fn a_log_that_is_given_up_tells_its_notices() {
 /// What is cut off is told so, what is kept is durable, and the notifier leads in the new era.
 #[test]
 fn a_cut_is_told_to_notices() {
-    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    static CUT_OFF: AtomicUsize = AtomicUsize::new(0);
     explore(|| {
         let model = model();
         let (_, kept) = model.append_and_commit(b"").unwrap();
-        let (_, end) = model.append(b"").unwrap();
         let (other, mailbox) = (model.clone(), Mailbox::new());
-        let told = mailbox.clone();
         let cutter = thread::spawn(move || other.cut(kept).unwrap());
-        told.register(&model, end);
-        match mailbox.wait() {
-            Ok(()) => {}
-            Err(error) => assert!(matches!(error, WalError::Truncated { .. }), "{error}"),
+        // It may be cut off when it was durable, before the call.
+        let told = mailbox.clone();
+        model.append_and_notify(false, move |_, verdict| told.deliver(verdict)).unwrap();
+        if let Err(error) = mailbox.wait() {
+            assert!(matches!(error, WalError::Truncated { .. }), "{error}");
+            CUT_OFF.fetch_add(1, Relaxed);
         }
         cutter.join().unwrap();
         model.close().unwrap();
-        assert!(mailbox.told().is_some());
-        CALLS.fetch_add(1, Relaxed);
     });
-    assert!(CALLS.load(Relaxed) > 1);
+    assert!(CUT_OFF.load(Relaxed) > 0);
 }

@@ -103,11 +103,17 @@ impl Model {
         self.engine.commit(Place { lsn: end, era: self.engine.tracker.era() })
     }
 
-    /// Has `call` called when every byte below `end` is durable, or never will be. Ends with the
-    /// log: close it.
-    pub fn on_durable(&self, end: u64, call: impl FnOnce(Result<()>) + Send + 'static) -> Notice {
-        let place = Place { lsn: end, era: self.engine.tracker.era() };
-        Notice(self.engine.notify(Ok(place), Demand::Sync, Box::new(call)))
+    /// Appends one record and has `call` called with its end when it is durable, or never will
+    /// be; one that is quiet asks for no sync. The notifier ends with the log: close it.
+    pub fn append_and_notify(
+        &self,
+        quiet: bool,
+        call: impl FnOnce(u64, Result<()>) + Send + 'static,
+    ) -> Result<Notice> {
+        let (_, end) = self.append_unit(&[b""])?;
+        let demand = if quiet { Demand::Nothing } else { Demand::Sync };
+        let call = Box::new(move |verdict| call(end.lsn, verdict));
+        Ok(Notice(self.engine.notify(Ok(end), demand, call)))
     }
 
     /// Takes a notice back.
