@@ -67,6 +67,8 @@ pub struct WalOptions {
     pub(crate) gather: Gather,
     pub(crate) preallocate: Preallocate,
     pub(crate) heartbeat: Option<Duration>,
+    pub(crate) sync_interval: Option<Duration>,
+    pub(crate) flush_interval: Option<Duration>,
     pub(crate) min_durable_lsn: Option<Lsn>,
     pub(crate) initial_lsn: Lsn,
     pub(crate) create: bool,
@@ -91,6 +93,8 @@ impl WalOptions {
             gather: Gather::Adaptive,
             preallocate: Preallocate::Auto,
             heartbeat: None,
+            sync_interval: None,
+            flush_interval: None,
             min_durable_lsn: None,
             initial_lsn: Lsn::new(0),
             create: true,
@@ -147,6 +151,25 @@ impl WalOptions {
     /// sync on, and wakes only after syncs.
     pub fn heartbeat(mut self, idle: Duration) -> Self {
         self.heartbeat = Some(idle);
+        self
+    }
+
+    /// What is appended is durable within this time and that of one sync, or of two where a sync
+    /// takes longer than this, though nobody asks. Default off.
+    ///
+    /// A thread sleeps for it from the first append on, syncs as long as there are appends, and is
+    /// woken by the next one after that. [`WalError::StorageFull`] is returned by the next append,
+    /// flush or sync, once, and the append after that starts the interval anew; every other failure
+    /// poisons the log.
+    pub fn sync_interval(mut self, interval: Duration) -> Self {
+        self.sync_interval = Some(interval);
+        self
+    }
+
+    /// What is appended is handed to the operating system within this time and that of a write.
+    /// Default off. Otherwise as [`sync_interval`](Self::sync_interval).
+    pub fn flush_interval(mut self, interval: Duration) -> Self {
+        self.flush_interval = Some(interval);
         self
     }
 
@@ -218,8 +241,13 @@ impl WalOptions {
         {
             return refuse("gather", "window must be at most one second");
         }
-        if self.heartbeat.is_some_and(|idle| idle.is_zero()) {
-            return refuse("heartbeat", "must be longer than nothing");
+        let times = [
+            ("heartbeat", self.heartbeat),
+            ("sync_interval", self.sync_interval),
+            ("flush_interval", self.flush_interval),
+        ];
+        for (name, _) in times.into_iter().filter(|(_, time)| time.is_some_and(|t| t.is_zero())) {
+            return refuse(name, "must be longer than nothing");
         }
         let initial = self.initial_lsn.get();
         if !initial.is_multiple_of(ALIGNMENT) || initial >= LSN_LIMIT {
@@ -255,6 +283,8 @@ mod tests {
         assert_eq!(refused(&new().max_unsynced_bytes(0)), "max_unsynced_bytes");
         assert_eq!(refused(&new().initial_lsn(Lsn::new(4))), "initial_lsn");
         assert_eq!(refused(&new().heartbeat(Duration::ZERO)), "heartbeat");
+        assert_eq!(refused(&new().sync_interval(Duration::ZERO)), "sync_interval");
+        assert_eq!(refused(&new().flush_interval(Duration::ZERO)), "flush_interval");
         assert_eq!(refused(&new().create(false).create_new(true)), "create_new");
         assert_eq!(refused(&new().gather(Gather::Window(Duration::from_secs(9)))), "gather");
     }

@@ -24,8 +24,17 @@ impl Mailbox {
     /// Appends a record and registers a call for it; when that is made with success the record
     /// is on the disk.
     fn append(&self, model: &Model) -> Result<Notice> {
+        self.append_and_demand(model, false)
+    }
+
+    /// The same without asking for a sync.
+    fn append_quietly(&self, model: &Model) -> Result<Notice> {
+        self.append_and_demand(model, true)
+    }
+
+    fn append_and_demand(&self, model: &Model, quiet: bool) -> Result<Notice> {
         let (mailbox, log) = (self.clone(), model.clone());
-        model.append_and_notify(false, move |end, verdict| {
+        model.append_and_notify(quiet, move |end, verdict| {
             assert!(verdict.is_err() || log.synced_end() >= end, "acknowledged before the sync");
             mailbox.deliver(verdict);
         })
@@ -166,4 +175,19 @@ fn a_cut_is_told_to_notices() {
         model.close().unwrap();
     });
     assert!(CUT_OFF.load(Relaxed) > 0);
+}
+
+/// Nobody asks for a sync. The helper dozes behind the first one, and must be woken by the second
+/// append, unless it sees that before.
+#[test]
+fn an_interval_syncs_what_is_appended_when_it_is_about_to_doze() {
+    explore(|| {
+        let model = Model::syncing(8 * RING, 4, VAST, VAST);
+        for _ in 0..2 {
+            let mailbox = Mailbox::new();
+            mailbox.append_quietly(&model).unwrap();
+            mailbox.wait().unwrap();
+        }
+        model.close().unwrap();
+    });
 }

@@ -18,14 +18,20 @@ impl<B: Backing> Engine<B> {
         if codec::in_stage(self.identity()) {
             return Err(WalError::Reentrant);
         }
+        self.intervals.check()?;
         if unit.len() > self.ring.max_unit() {
-            return self.append_large(unit);
+            return self.append_large(unit).inspect(|_| self.keep_intervals());
         }
         let poll = Poll::default();
         let mut waited = false;
         loop {
             match self.ring.reserve(unit.len(), hint) {
-                Ok(mut reservation) => return Ok(self.fill(&mut reservation, unit)),
+                Ok(mut reservation) => {
+                    let place = self.fill(&mut reservation, unit);
+                    drop(reservation);
+                    self.keep_intervals();
+                    return Ok(place);
+                }
                 Err(Refusal::Busy) => {
                     self.backing.check()?;
                     poll.wait();

@@ -44,6 +44,7 @@ impl<B: Backing> Engine<B> {
         }
         self.background.stop();
         self.heart.iter().for_each(Heart::stop);
+        self.intervals.stop();
         self.stage.lock().closed = true;
         self.tracker.end_notices();
         *admin.closed = true;

@@ -23,7 +23,9 @@ mod cohort;
 mod cut;
 mod heartbeat;
 mod helper;
+mod interval;
 mod large;
+mod limits;
 #[cfg(any(test, all(loom, feature = "loom")))]
 pub(crate) mod model;
 mod notify;
@@ -33,22 +35,22 @@ mod truncate;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::time::Duration;
 
 use crate::codec;
 use crate::commit::{Cohort, Tracker, Waiting};
 use crate::error::{Result, WalError, discard};
 use crate::format::frame::Seed;
 use crate::lsn::Place;
-use crate::options::Gather;
 use crate::ring::{CLOSED, POISONED, Ring};
 use crate::stats::Stats;
 use crate::sync::{Arc, AtomicU32, CachePadded, Mutex, Ordering, Poll, Weak};
 
 use heartbeat::Heart;
 use helper::Helper;
+use interval::Intervals;
 
 pub(crate) use cut::Cut;
+pub(crate) use limits::Limits;
 pub(crate) use notify::Notices;
 pub(crate) use storage::Storage;
 
@@ -128,14 +130,6 @@ pub(crate) trait Backing: Send + Sync + 'static {
     fn end(&self);
 }
 
-/// What the engine is built with; sizes are in bytes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    pub(crate) max_unsynced: u64,
-    pub(crate) gather: Gather,
-    pub(crate) heartbeat: Option<Duration>,
-}
-
 /// What the write-stage lock protects.
 struct Stage<T> {
     backing: T,
@@ -166,6 +160,7 @@ pub(crate) struct Engine<B: Backing> {
     max_unsynced: u64,
     background: Arc<Helper>,
     heart: Option<Heart>,
+    intervals: Intervals,
     /// For the threads of helpers.
     this: Weak<Self>,
     stats: Arc<Stats>,
@@ -192,6 +187,7 @@ impl<B: Backing> Engine<B> {
             max_unsynced: limits.max_unsynced,
             background: Arc::new(Helper::new()),
             heart: limits.heartbeat.map(Heart::new),
+            intervals: Intervals::new(limits.flush_interval, limits.sync_interval),
             this: this.clone(),
             stats,
         })
@@ -320,6 +316,7 @@ impl<B: Backing> Engine<B> {
     /// Makes everything appended so far durable.
     pub(crate) fn sync(&self) -> Result<()> {
         self.enter()?;
+        self.intervals.check()?;
         self.commit(self.place())
     }
 
@@ -351,6 +348,7 @@ impl<B: Backing> Engine<B> {
     /// Hands everything appended so far to the operating system.
     pub(crate) fn flush(&self) -> Result<()> {
         self.enter()?;
+        self.intervals.check()?;
         self.flush_to(self.place())
     }
 

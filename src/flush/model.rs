@@ -10,10 +10,11 @@
 #![allow(clippy::cast_possible_truncation, clippy::must_use_candidate, reason = "test support")]
 
 mod disk;
+#[cfg(all(loom, feature = "loom"))]
+mod helpers;
 
-use super::{Cut, Engine, Limits, Notices};
+use super::{Cut, Engine, Limits};
 use crate::codec::with_unit;
-use crate::commit::{Demand, Ticket};
 use crate::error::{Result, WalError};
 use crate::format::frame::{Kind, decode_header};
 use crate::lsn::{Lsn, Place};
@@ -22,11 +23,9 @@ use crate::ring::Ring;
 use crate::sync::{Arc, BookMutex};
 
 pub use disk::Fault;
+#[cfg(all(loom, feature = "loom"))]
+pub use helpers::Notice;
 use disk::{Disk, File, Shared, seed};
-
-/// What [`Model::on_durable`] registered.
-#[derive(Debug)]
-pub struct Notice(Option<Ticket>);
 
 /// A log over the model disk.
 #[derive(Clone)]
@@ -54,11 +53,14 @@ impl Model {
         max_unsynced: u64,
         gather: Gather,
     ) -> Self {
+        Self::with(ring_bytes, slots, segment_bytes, Limits::new(max_unsynced, gather))
+    }
+
+    fn with(ring_bytes: usize, slots: usize, segment_bytes: u64, limits: Limits) -> Self {
         let files = vec![File::default()];
         let (fault, syncs) = (Fault::None, 0);
         let disk = Disk { files, fault, syncs, syncing: false, closed: false };
         let shared = Shared { disk: Arc::new(BookMutex::new(disk)), segment_bytes };
-        let limits = Limits { max_unsynced, gather, heartbeat: None };
         let ring = Ring::new(ring_bytes, slots, 0).expect("memory");
         let engine = Engine::new(shared.clone(), 0, seed(0), ring, limits);
         Self { engine, shared }
@@ -101,26 +103,6 @@ impl Model {
 
     pub fn commit(&self, end: u64) -> Result<()> {
         self.engine.commit(Place { lsn: end, era: self.engine.tracker.era() })
-    }
-
-    /// Appends one record and has `call` called with its end when it is durable, or never will
-    /// be; one that is quiet asks for no sync. The notifier ends with the log: close it.
-    pub fn append_and_notify(
-        &self,
-        quiet: bool,
-        call: impl FnOnce(u64, Result<()>) + Send + 'static,
-    ) -> Result<Notice> {
-        let (_, end) = self.append_unit(&[b""])?;
-        let demand = if quiet { Demand::Nothing } else { Demand::Sync };
-        let call = Box::new(move |verdict| call(end.lsn, verdict));
-        Ok(Notice(self.engine.notify(Ok(end), demand, call)))
-    }
-
-    /// Takes a notice back.
-    pub fn cancel(&self, notice: Notice) {
-        if let Notice(Some(ticket)) = notice {
-            self.engine.cancel(ticket);
-        }
     }
 
     pub fn sync(&self) -> Result<()> {

@@ -173,6 +173,11 @@ impl Ring {
         self.tail.load().flags()
     }
 
+    /// Has every later append see what this thread has stored, and this thread every earlier one.
+    pub(crate) fn meet_appends(&self) {
+        self.tail.meet();
+    }
+
     /// Raises CLOSED or POISONED.
     pub(crate) fn raise(&self, flag: u64) {
         self.tail.raise(flag);

@@ -68,6 +68,15 @@ impl Tail {
         Word(self.word.fetch_add(bytes, Ordering::AcqRel))
     }
 
+    /// Makes every later reservation see what this thread has stored, and this thread see every
+    /// earlier one.
+    pub(super) fn meet(&self) {
+        self.probe.touch();
+        // ORDERING: AcqRel; pairs with every read-modify-write of the word. A load would leave it
+        // open which came first, and a helper dozes on an append that does not wake it.
+        self.word.fetch_add(0, Ordering::AcqRel);
+    }
+
     /// Raises CLOSED or POISONED, and freezes the log if it is the first flag.
     pub(super) fn raise(&self, flag: u64) {
         self.probe.touch();

@@ -87,8 +87,13 @@ impl WalOptions {
             recovered.end,
             &self,
         )?;
-        let (max_unsynced, gather, heartbeat) = (self.max_unsynced(), self.gather, self.heartbeat);
-        let limits = Limits { max_unsynced, gather, heartbeat };
+        let limits = Limits {
+            max_unsynced: self.max_unsynced(),
+            gather: self.gather,
+            heartbeat: self.heartbeat,
+            flush_interval: self.flush_interval,
+            sync_interval: self.sync_interval,
+        };
         let seed = seed.ok_or_else(|| WalError::NotFound { path: path.clone() })?;
         let ring = ring.going_on_at(recovered.end);
         let engine = Engine::new(storage, stage, seed, ring, limits);
