@@ -98,6 +98,19 @@ impl<F: StoreFile> Scanner<F> {
         self.base
     }
 
+    /// LSN of the next frame.
+    pub(crate) fn position(&self) -> u64 {
+        self.next
+    }
+
+    /// Lets it go on up to `end`; the file may have grown.
+    pub(crate) fn extend(&mut self, end: u64) -> Result<()> {
+        self.file_len = self.file.len().map_err(|e| WalError::io("read", &self.path, e))?;
+        self.end = end;
+        let room = self.limit().saturating_sub(self.offset_of(self.next));
+        self.grow(usize::try_from(room).unwrap_or(BLOCK).min(BLOCK))
+    }
+
     /// The body of the last frame, padding excluded; empty for pads.
     #[inline]
     pub(crate) fn body(&self) -> &[u8] {

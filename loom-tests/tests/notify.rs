@@ -95,6 +95,10 @@ fn a_notice_beside_a_commit() {
 fn a_cancelled_notice_keeps_nobody_waiting() {
     explore(|| {
         let model = model();
+        // So that the notifier is there, and parks.
+        let before = Mailbox::new();
+        before.append(&model).unwrap();
+        before.wait().unwrap();
         let other = model.clone();
         let committer = thread::spawn(move || other.append_and_commit(b"").unwrap());
         let notice = Mailbox::new().append(&model).unwrap();

@@ -69,19 +69,61 @@ impl<S: WalStore> WalIter<S> {
         if from < head {
             return Err(WalError::Truncated { lsn: Lsn::new(from), head: Lsn::new(head) });
         }
+        let mut iter = Self::at_boundary(store, live, from, end, beside);
+        iter.first = (from != head && from < end).then_some(from);
+        if iter.first.is_some() {
+            iter.require_record()?;
+        }
+        Ok(iter)
+    }
+
+    /// The same where a frame is known to start at `from`, which is not below the head.
+    pub(crate) fn at_boundary(
+        store: Arc<S>,
+        live: Vec<Arc<LiveSegment<S::File>>>,
+        from: u64,
+        end: u64,
+        beside: Option<(Arc<dyn Beside>, u64)>,
+    ) -> Self {
         let mut left = live;
         let containing = left.iter().rposition(|segment| segment.header.base <= from).unwrap_or(0);
         left.drain(..containing);
         left.reverse();
-        let first = (from != head && from < end).then_some(from);
-        let segment = store.locate("");
-        let mut iter = Self { store, left, scanner: None, segment, from, end, first, beside };
         if from >= end {
-            iter.left.clear();
-        } else if first.is_some() {
-            iter.require_record()?;
+            left.clear();
         }
-        Ok(iter)
+        let segment = store.locate("");
+        Self { store, left, scanner: None, segment, from, end, first: None, beside }
+    }
+
+    /// Where the next frame starts.
+    pub(super) fn reached(&self) -> u64 {
+        self.scanner.as_ref().map_or(self.from, Scanner::position)
+    }
+
+    /// Lets a cursor that has come to its end go on up to `end`, in the live chain of today, in
+    /// ascending order. Keeps the file that it reads.
+    pub(crate) fn go_on(
+        &mut self,
+        live: Vec<Arc<LiveSegment<S::File>>>,
+        end: u64,
+    ) -> Result<()> {
+        let Some(scanner) = &mut self.scanner else {
+            let (store, beside) = (Arc::clone(&self.store), self.beside.take());
+            *self = Self::at_boundary(store, live, self.from, end, beside);
+            return Ok(());
+        };
+        self.left = live;
+        self.left.retain(|segment| segment.header.base > scanner.base());
+        self.left.reverse();
+        self.end = end;
+        let cut = self.left.last().map_or(end, |next| next.header.base.min(end));
+        scanner.extend(cut)?;
+        self.from = cut;
+        if cut == end {
+            self.left.clear();
+        }
+        Ok(())
     }
 
     /// The next record, its payload lent until the next call; `None` at the end. Reads a block
@@ -141,6 +183,8 @@ impl<S: WalStore> WalIter<S> {
                         return Ok(Some(lsn));
                     }
                 }
+                // The file is kept for who goes on.
+                Step::End if self.left.is_empty() => return Ok(None),
                 Step::End => self.scanner = None,
                 Step::Invalid { lsn, why } => return Err(self.damage(lsn, why)),
             }

@@ -3,13 +3,22 @@
 //! Owns no watermark and writes nothing. A cursor reads up to an end that was fixed when it was
 //! made; bytes beyond it do not exist for it.
 
+mod bell;
 mod boundary;
+mod follow;
 mod iter;
 mod readonly;
 mod record;
 mod salvage;
+#[cfg(feature = "stream")]
+mod stream;
+mod watch;
 
+pub(crate) use bell::Bell;
+pub use bell::Stopper;
 pub(crate) use boundary::Boundary;
+pub use follow::Follow;
+pub(crate) use follow::Source;
 pub(crate) use iter::Beside;
 pub use iter::WalIter;
 pub(crate) use readonly::iterate;

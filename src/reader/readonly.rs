@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Beside, WalIter};
+use super::watch::Watch;
+use super::{Beside, Follow, WalIter};
 use crate::error::{Result, WalError};
 use crate::format::name;
 use crate::format::segment::SegmentHeader;
-use crate::lsn::{Lsn, Place};
+use crate::lsn::{ALIGNMENT, Lsn, Place};
 use crate::options::WalOptions;
 use crate::recovery::{Look, current_head, current_snapshot, open_directory, survey_read_only};
 use crate::segments::LiveSegment;
@@ -169,6 +170,40 @@ impl WalReader {
     /// ```
     pub fn iter_from(&self, lsn: Lsn) -> Result<WalIter<FileStore>> {
         self.read(lsn.get())
+    }
+
+    /// Follows the log from the record at `from` on, which may be the end of what this reader
+    /// shows: yields what is witnessed as durable, and waits for what will be.
+    ///
+    /// Nobody tells it: it looks again after a while, longer where a look takes longer, and up to
+    /// half a second where nothing happens. Records show when a later one witnesses them, which
+    /// is one sync later, or when the writer's heartbeat does or it closes. It goes on when the
+    /// log is closed and opened again.
+    ///
+    /// # Errors
+    /// [`WalError::Truncated`] below the head, [`WalError::NotARecord`] beyond the end and where no
+    /// record starts. The follower's: [`WalError::Truncated`] once its place was truncated or cut
+    /// off, and as for [`open_read_only`](WalOptions::open_read_only).
+    ///
+    /// # Examples
+    /// ```
+    /// # use cohort_wal::{Wal, WalOptions};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// let wal = Wal::open(dir.path())?;
+    /// let reader = WalOptions::new().open_read_only(dir.path())?;
+    /// let mut follower = reader.follow(reader.end_lsn())?;
+    /// wal.append(b"shows when it is witnessed")?;
+    /// wal.close()?;
+    /// assert_eq!(follower.next().unwrap()?.data(), b"shows when it is witnessed");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn follow(&self, from: Lsn) -> Result<Follow<FileStore>> {
+        if !from.get().is_multiple_of(ALIGNMENT) || from.get() > self.look.end {
+            return Err(WalError::NotARecord { lsn: from });
+        }
+        Follow::new(Box::new(Watch::new(&self.store, &self.look)), from.get())
     }
 
     /// The records of one of [`segments`](Self::segments), from the head on; none when all of

@@ -7,6 +7,7 @@ mod append;
 mod checkpoint;
 mod commit;
 mod durable;
+mod follow;
 mod open;
 mod read;
 mod truncate;

@@ -44,7 +44,7 @@ const TABLE: [Row; 21] = [
         "reader",
         3,
         &[
-            "error", "format", "lsn", "options", "recovery", "scan", "segments", "snapshot",
+            "checksum", "error", "format", "lsn", "options", "recovery", "scan", "segments", "snapshot",
             "store", "sync",
         ],
     ),

@@ -1,0 +1,132 @@
+//! Following a log that is open.
+
+use std::time::Duration;
+
+use super::Wal;
+use crate::commit::{Demand, Ticket};
+use crate::error::{Result, WalError};
+use crate::flush::{Engine, Notices, Storage};
+use crate::lsn::{ALIGNMENT, Lsn, Place};
+use crate::reader::{Bell, Beside, Follow, Record, Source, WalIter};
+use crate::store::WalStore;
+use crate::sync::Arc;
+
+/// An open log as a follower sees it.
+struct Live<S: WalStore> {
+    engine: Arc<Engine<Storage<S>>>,
+    /// In which era the follower has come to where it is.
+    era: u64,
+    /// What rings the bell.
+    notice: Option<Ticket>,
+    /// Nothing was read yet: the place may be no record's.
+    fresh: bool,
+}
+
+impl<S: WalStore> Source<S> for Live<S> {
+    fn ahead(&mut self, at: u64, cursor: &mut Option<WalIter<S>>) -> Result<bool> {
+        self.engine.check_process()?;
+        let storage = self.engine.backing();
+        let seen = || {
+            // The segments first, as for any cursor.
+            let live = storage.live();
+            (live, storage.control().claim().head, self.engine.durable())
+        };
+        let ((live, head, durable), era) = self.engine.in_one_era(seen);
+        if era != self.era {
+            match self.engine.lowest_cut_since(self.era) {
+                Some(cut) if cut < at => return Err(self.engine.cut_off(cut)),
+                _ => (self.era, *cursor) = (era, None),
+            }
+        }
+        if at < head {
+            return Err(WalError::Truncated { lsn: Lsn::new(at), head: Lsn::new(head) });
+        }
+        if at >= durable {
+            return Ok(false);
+        }
+        if let Some(cursor) = cursor {
+            cursor.go_on(live, durable)?;
+            return Ok(true);
+        }
+        let store = Arc::clone(storage.store());
+        let beside: Arc<dyn Beside> = Arc::clone(&self.engine) as _;
+        let beside = Some((beside, era));
+        *cursor = Some(match self.fresh {
+            true => WalIter::over(store, live, head, at, durable, beside)?,
+            false => WalIter::at_boundary(store, live, at, durable, beside),
+        });
+        self.fresh = false;
+        Ok(true)
+    }
+
+    fn yielded(&mut self, _record: &Record) {}
+
+    fn head(&self) -> u64 {
+        self.engine.backing().control().head()
+    }
+
+    fn listen(&mut self, at: u64, bell: &Arc<Bell>) -> Option<Duration> {
+        if self.notice.is_none() {
+            let bell = Arc::clone(bell);
+            let place = Place { lsn: at + 1, era: self.era };
+            let ring = Box::new(move |verdict| bell.ring(verdict));
+            self.notice = self.engine.notify(Ok(place), Demand::Nothing, ring);
+        }
+        None
+    }
+
+    fn heard(&mut self) {
+        self.notice = None;
+    }
+}
+
+impl<S: WalStore> Drop for Live<S> {
+    fn drop(&mut self) {
+        if let Some(notice) = self.notice {
+            self.engine.cancel(notice);
+        }
+    }
+}
+
+impl<S: WalStore> Wal<S> {
+    /// Follows the log from the record at `from` on, which may be the end: yields what is durable,
+    /// and waits for what will be.
+    ///
+    /// It asks for no sync: what is never made durable is never yielded. Any number may follow a
+    /// log; none holds up a writer, a commit or a truncation. One that a truncation overtakes ends
+    /// with [`WalError::Truncated`]; so does one that has yielded a record that was cut off, while
+    /// one that had not come so far goes on with what comes instead. The first one that waits
+    /// starts the thread that futures and callbacks are told by.
+    ///
+    /// # Errors
+    /// [`WalError::Truncated`] below the head; [`WalError::NotARecord`] beyond the end, and where
+    /// no record starts, which the follower may tell only when it comes there; otherwise as
+    /// [`iter_from`](Self::iter_from).
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use cohort_wal::{MemStore, WalError, WalOptions};
+    /// # fn main() -> cohort_wal::Result<()> {
+    /// let wal = Arc::new(WalOptions::new().open_store(MemStore::new())?);
+    /// let follower = wal.follow(wal.head_lsn())?;
+    /// let shipped = std::thread::spawn(move || follower.map_while(Result::ok).count());
+    /// wal.append_and_sync(b"one")?;
+    /// wal.append_and_sync(b"two")?;
+    /// wal.close()?;
+    /// assert_eq!(shipped.join().unwrap(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn follow(&self, from: Lsn) -> Result<Follow<S>> {
+        self.engine.enter_for_reading()?;
+        self.engine.check_process()?;
+        let end = self.engine.place();
+        if !from.get().is_multiple_of(ALIGNMENT) || from.get() > end.lsn {
+            return Err(WalError::NotARecord { lsn: from });
+        }
+        let engine = Arc::clone(&self.engine);
+        let live = Live { engine, era: end.era, notice: None, fresh: true };
+        Follow::new(Box::new(live), from.get())
+    }
+}

@@ -1,0 +1,122 @@
+//! Following a directory beside a writer.
+
+use std::thread;
+
+use cohort_wal::{Follow, Lsn, Wal, WalError, WalOptions};
+
+use crate::common::{Dice, Id, deadline, identify, payload, smallest};
+use crate::{data, ready};
+
+fn follow(dir: &std::path::Path, from: Lsn) -> Follow {
+    WalOptions::new().open_read_only(dir).unwrap().follow(from).unwrap()
+}
+
+#[test]
+fn every_record_shows_once_and_in_order_while_the_writer_rotates_and_reopens() {
+    const RECORDS: u64 = 3_000;
+    deadline(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_path_buf();
+        drop(Wal::open(&path).unwrap());
+        let follower = follow(&path, Lsn::new(0));
+        let writer = thread::spawn(move || {
+            let (mut dice, mut number) = (Dice::new(1), 0);
+            while number < RECORDS {
+                let wal = smallest().open(&path).unwrap();
+                for _ in 0..RECORDS / 5 {
+                    let record = payload(Id { owner: 0, number }, dice.len());
+                    number += 1;
+                    match dice.below(50) {
+                        0 => wal.append_and_sync(&record).unwrap(),
+                        _ => wal.append(&record).unwrap(),
+                    };
+                }
+                if dice.below(2) == 0 {
+                    wal.close().unwrap();
+                }
+            }
+        });
+        let mut expected = 0;
+        for record in follower {
+            assert_eq!(identify(&record.unwrap()).number, expected);
+            expected += 1;
+            if expected == RECORDS {
+                break;
+            }
+        }
+        writer.join().unwrap();
+        assert_eq!(expected, RECORDS);
+    });
+}
+
+#[test]
+fn one_that_truncation_overtakes_is_told() {
+    deadline(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let wal = smallest().open(dir.path()).unwrap();
+        for _ in 0..100 {
+            wal.append(&[1; 1000]).unwrap();
+        }
+        wal.sync().unwrap();
+        // So that what was synced is witnessed.
+        wal.append_and_sync(b"witness").unwrap();
+        let mut slow = follow(dir.path(), Lsn::new(0));
+        assert_eq!(data(slow.next()), [1; 1000]);
+        wal.truncate_before(wal.end_lsn()).unwrap();
+        let error = slow.by_ref().find_map(Result::err);
+        assert!(matches!(error, Some(WalError::Truncated { .. })), "{error:?}");
+        assert!(slow.next().is_none());
+    });
+}
+
+#[test]
+fn one_that_has_seen_what_was_cut_off_is_told_and_another_goes_on() {
+    deadline(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let wal = smallest().open(dir.path()).unwrap();
+        let lsns = [b"one", b"two", b"3rd"].map(|record| wal.append(record).unwrap());
+        wal.close().unwrap();
+        let (mut beyond, mut before) =
+            (follow(dir.path(), Lsn::new(0)), follow(dir.path(), Lsn::new(0)));
+        assert_eq!(ready(&mut beyond).len(), 3);
+        assert_eq!(data(before.next()), b"one");
+        let wal = smallest().open(dir.path()).unwrap();
+        wal.truncate_after(lsns[0]).unwrap();
+        // As long as what was cut off.
+        (0..3).for_each(|_| assert!(wal.append(b"new").is_ok()));
+        wal.close().unwrap();
+        assert!(matches!(beyond.next(), Some(Err(WalError::Truncated { .. }))));
+        // It may have read on in what it had open when the log was cut.
+        let mut next = before.by_ref().take(3);
+        match next.next().unwrap() {
+            Ok(record) if record.data() == b"new" => {}
+            other => assert_eq!(other.unwrap().data(), b"two"),
+        }
+    });
+}
+
+#[test]
+fn a_stopper_ends_the_wait_for_a_log_that_does_nothing() {
+    deadline(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let _wal = smallest().open(dir.path()).unwrap();
+        let mut follower = follow(dir.path(), Lsn::new(0));
+        let stopper = follower.stopper();
+        let waiting = thread::spawn(move || follower.next().is_none());
+        stopper.stop();
+        assert!(waiting.join().unwrap());
+    });
+}
+
+#[test]
+fn a_place_beyond_what_is_witnessed_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = smallest().open(dir.path()).unwrap();
+    wal.append_and_sync(b"one").unwrap();
+    wal.close().unwrap();
+    let reader = WalOptions::new().open_read_only(dir.path()).unwrap();
+    for lsn in [8, 3, 1 << 20] {
+        assert!(matches!(reader.follow(Lsn::new(lsn)), Err(WalError::NotARecord { .. })));
+    }
+    assert!(reader.follow(reader.end_lsn()).is_ok());
+}
