@@ -27,11 +27,11 @@ impl<S: WalStore> Source<S> for Live<S> {
         self.engine.check_process()?;
         let storage = self.engine.backing();
         let seen = || {
-            // The segments first, as for any cursor.
-            let live = storage.live();
-            (live, storage.control().claim().head, self.engine.durable())
+            // The end first, so that the segments reach so far; the head last, as for any cursor.
+            let durable = self.engine.durable();
+            (durable, storage.live(), storage.control().claim().head)
         };
-        let ((live, head, durable), era) = self.engine.in_one_era(seen);
+        let ((durable, live, head), era) = self.engine.in_one_era(seen);
         if era != self.era {
             match self.engine.lowest_cut_since(self.era) {
                 Some(cut) if cut < at => return Err(self.engine.cut_off(cut)),
