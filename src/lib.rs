@@ -113,9 +113,7 @@ pub mod __loom {
 pub use error::{Result, WalError};
 pub use lsn::Lsn;
 pub use options::{Gather, Preallocate, WalOptions};
-pub use reader::{
-    Follow, Record, RecordRef, Salvage, SegmentInfo, Stopper, WalIter, WalReader,
-};
+pub use reader::{Follow, Record, RecordRef, Salvage, SegmentInfo, Stopper, WalIter, WalReader};
 pub use recovery::{
     RecoveryReport, Repair, RepairCopy, RepairEffect, RepairReport, repair, repair_store,
 };

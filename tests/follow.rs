@@ -145,10 +145,7 @@ fn a_follower_that_truncation_overtakes_is_told_and_holds_nobody_up() {
         let Some(Err(WalError::Truncated { lsn, head })) = slow.next() else { panic!() };
         assert!(lsn < head && head == wal.head_lsn());
         assert!(slow.next().is_none());
-        assert!(matches!(
-            slow.next_timeout(Duration::ZERO),
-            Err(WalError::Truncated { .. })
-        ));
+        assert!(matches!(slow.next_timeout(Duration::ZERO), Err(WalError::Truncated { .. })));
         wal.append_and_sync(b"next").unwrap();
         assert_eq!(data(idle.next()), b"next");
         let mut behind = wal.follow(wal.head_lsn()).unwrap();

@@ -7,10 +7,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod common;
-#[path = "common/faulty.rs"]
-mod faulty;
 #[path = "notify/ends.rs"]
 mod ends;
+#[path = "common/faulty.rs"]
+mod faulty;
 #[path = "notify/user.rs"]
 mod user;
 
@@ -216,8 +216,7 @@ fn dropped_futures_leave_nothing_behind_and_wake_nobody() {
         let first = begin_sync(&wal, &gate);
         let count = Arc::new(Count::default());
         let waker = Waker::from(Arc::clone(&count));
-        let mut futures: Vec<_> =
-            (0..100).map(|_| wal.durable(wal.append(b"").unwrap())).collect();
+        let mut futures: Vec<_> = (0..100).map(|_| wal.durable(wal.append(b"").unwrap())).collect();
         assert!(futures.iter_mut().all(|future| poll(future, &waker).is_pending()));
         let kept = futures.swap_remove(50);
         drop(futures);

@@ -228,7 +228,11 @@ impl Tracker {
         if self.durable() >= target.lsn {
             return Some(Ok(()));
         }
-        state.poison.clone().map(Err).or_else(|| state.notices.ended.then_some(Err(WalError::Closed)))
+        state
+            .poison
+            .clone()
+            .map(Err)
+            .or_else(|| state.notices.ended.then_some(Err(WalError::Closed)))
     }
 
     /// Drops a notice that was not called yet.
@@ -293,7 +297,9 @@ impl Tracker {
             state.notices.notifier = Notifier::Ended;
             return Errand::End;
         }
-        if !state.leading && let Some(target) = state.notices.demanded() {
+        if !state.leading
+            && let Some(target) = state.notices.demanded()
+        {
             state.lead_for_notices();
             return Errand::Lead(target);
         }

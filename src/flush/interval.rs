@@ -7,8 +7,8 @@
 //!
 //! * I1. An append that the helper did not see before it dozed sees that it dozes: the helper says
 //!   so before it changes the tail, which every append changes before it looks.
-//! * I2. Nothing is retried: after a failure that loses nothing the next call is told, and the
-//!   helper goes on with the append after that.
+//! * I2. Nothing is retried behind the caller's back: after a failure that loses nothing the next
+//!   call is told, and the helper goes on with the append after that.
 
 use std::time::Duration;
 
@@ -56,11 +56,7 @@ impl Intervals {
         let sync = sync.map(|every| Interval::new(every, Intent::Sync));
         let all: Vec<_> = flush.into_iter().chain(sync).collect();
         let dozing = all.iter().map(Interval::bit).sum();
-        Self {
-            dozing: CachePadded::new(AtomicU32::new(dozing)),
-            all,
-            failure: Mutex::new(None),
-        }
+        Self { dozing: CachePadded::new(AtomicU32::new(dozing)), all, failure: Mutex::new(None) }
     }
 
     pub(super) fn stop(&self) {
@@ -88,10 +84,11 @@ impl Intervals {
         failure.map_or(Ok(()), Err)
     }
 
-    fn fail(&self, error: WalError) {
+    /// Leaves a failure to the next call, and the waking to the append after that.
+    fn fail(&self, error: WalError, interval: &Interval) {
         *self.failure.lock() = Some(error);
         // ORDERING: Relaxed; as in `report`.
-        self.dozing.fetch_or(FAILED, Ordering::Relaxed);
+        self.dozing.fetch_or(FAILED | interval.bit(), Ordering::Relaxed);
     }
 }
 
@@ -177,8 +174,7 @@ fn work<B: Backing>(engine: &Weak<Engine<B>>, index: usize) {
                 Ok(false) => rest = every,
                 Err(error) => {
                     if error.loses_nothing() {
-                        engine.intervals.fail(error);
-                        engine.doze(interval);
+                        engine.intervals.fail(error, interval);
                     }
                     break;
                 }

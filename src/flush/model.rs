@@ -23,9 +23,9 @@ use crate::ring::Ring;
 use crate::sync::{Arc, BookMutex};
 
 pub use disk::Fault;
+use disk::{Disk, File, Shared, seed};
 #[cfg(all(loom, feature = "loom"))]
 pub use helpers::Notice;
-use disk::{Disk, File, Shared, seed};
 
 /// A log over the model disk.
 #[derive(Clone)]

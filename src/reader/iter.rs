@@ -103,11 +103,7 @@ impl<S: WalStore> WalIter<S> {
 
     /// Lets a cursor that has come to its end go on up to `end`, in the live chain of today, in
     /// ascending order. Keeps the file that it reads.
-    pub(crate) fn go_on(
-        &mut self,
-        live: Vec<Arc<LiveSegment<S::File>>>,
-        end: u64,
-    ) -> Result<()> {
+    pub(crate) fn go_on(&mut self, live: Vec<Arc<LiveSegment<S::File>>>, end: u64) -> Result<()> {
         let Some(scanner) = &mut self.scanner else {
             let (store, beside) = (Arc::clone(&self.store), self.beside.take());
             *self = Self::at_boundary(store, live, self.from, end, beside);

@@ -17,10 +17,7 @@ use crate::sync::{Arc, sleep, spawn};
 impl<S: WalStore> Stream for Follow<S> {
     type Item = Result<Record>;
 
-    fn poll_next(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Record>>> {
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Record>>> {
         let this = self.get_mut();
         if this.failed.is_some() {
             return Poll::Ready(None);

@@ -141,7 +141,8 @@ fn wakers_that_call_the_log_meet_no_lock() {
     deadline(|| {
         let (wal, _) = open();
         let done = Arc::new(AtomicUsize::new(0));
-        let nosy = || Waker::from(Arc::new(Nosy { wal: Arc::clone(&wal), done: Arc::clone(&done) }));
+        let nosy =
+            || Waker::from(Arc::new(Nosy { wal: Arc::clone(&wal), done: Arc::clone(&done) }));
         let lsn = wal.append(b"").unwrap();
         let mut futures = [wal.durable(lsn), wal.durable(lsn), wal.durable(lsn)];
         for future in &mut futures {

@@ -44,8 +44,8 @@ const TABLE: [Row; 21] = [
         "reader",
         3,
         &[
-            "checksum", "error", "format", "lsn", "options", "recovery", "scan", "segments", "snapshot",
-            "store", "sync",
+            "checksum", "error", "format", "lsn", "options", "recovery", "scan", "segments",
+            "snapshot", "store", "sync",
         ],
     ),
     (
