@@ -87,7 +87,7 @@ impl Intervals {
     /// Leaves a failure to the next call, and the waking to the append after that.
     fn fail(&self, error: WalError, interval: &Interval) {
         *self.failure.lock() = Some(error);
-        // ORDERING: Relaxed; as in `report`.
+        // ORDERING: Relaxed; a hint: whoever sees it looks under the lock, as in `report`.
         self.dozing.fetch_or(FAILED | interval.bit(), Ordering::Relaxed);
     }
 }

@@ -57,8 +57,8 @@ const TABLE: [Row; 21] = [
         "wal",
         4,
         &[
-            "codec", "error", "flush", "format", "lsn", "options", "reader", "recovery", "ring",
-            "snapshot", "stats", "store", "sync",
+            "codec", "commit", "error", "flush", "format", "lsn", "options", "reader", "recovery",
+            "ring", "snapshot", "stats", "store", "sync",
         ],
     ),
     // Names what is public, and states no rule of its own.
