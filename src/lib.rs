@@ -77,6 +77,16 @@
 //! | `head_lsn`, `end_lsn`, `durable_lsn`, `last_lsn`, `stats`, `recovery` | a value | a value | a value |
 //! | `close` | `Poisoned`, and the lock is released | `StorageFull`, call again | `Ok` |
 //!
+//! # Cargo features
+//!
+//! None is on by default.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `bytes` | `Record::into_bytes`, `RecordRef::to_bytes`: payloads as `bytes::Bytes`, not copied |
+//! | `crc-fast` | another implementation of the same checksums: faster replay |
+//! | `sim` | `SimStore`: a simulated disk, to crash-test what is built on a log |
+//!
 //! # What it is not
 //!
 //! No database, no replication, no index over records, no protection against somebody who can

@@ -1,17 +1,18 @@
 //! [`Scanner`]: walks the frames of one segment file in order.
 //!
-//! Owns a read buffer and nothing else; it never writes. Every frame it yields has passed both
+//! Owns a block of memory and nothing else; it never writes. Every frame it yields has passed both
 //! checksums. The bytes are hostile: a length is believed only after the header's checksum
-//! matched and the frame fits below `end` and into the file, so the buffer never grows beyond
+//! matched and the frame fits below `end` and into the file, so the block never grows beyond
 //! what the file holds.
 //!
 //! I1. An error of the store or of the allocator is an error, never an invalid frame: the end of
 //!     a log is never found by failing to read it.
-//! I2. Nothing is allocated per frame. The buffer grows only for a record larger than a block;
+//! I2. Nothing is allocated per frame. The block grows only for a record larger than a block;
 //!     large pads are checked block by block.
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod block;
 mod skip;
 
 use std::ops::Range;
@@ -23,6 +24,8 @@ use crate::format::frame::{self, HEADER, HEADER_BYTES, Header, Kind, Seed};
 use crate::format::segment::FIRST_FRAME;
 use crate::store::{self, StoreFile};
 
+use block::Block;
+pub(crate) use block::Body;
 pub(crate) use skip::Skipped;
 
 /// Files are read in pieces of this many bytes.
@@ -51,11 +54,11 @@ pub(crate) struct Scanner<F: StoreFile> {
     file_len: u64,
     /// LSN of the next frame.
     next: u64,
-    buffer: Vec<u8>,
-    /// File offset of the buffer's first byte, and how many of its bytes are valid.
+    block: Block,
+    /// File offset of the block's first byte, and how many of its bytes are valid.
     start: u64,
     filled: usize,
-    /// Where the last frame's body and padding are in the buffer, and its length without padding.
+    /// Where the last frame's body and padding are in the block, and its length without padding.
     padded: Range<usize>,
     len: usize,
 }
@@ -81,7 +84,7 @@ impl<F: StoreFile> Scanner<F> {
             end,
             file_len,
             next: from.max(base),
-            buffer: Vec::new(),
+            block: Block::default(),
             start: 0,
             filled: 0,
             padded: 0..0,
@@ -89,7 +92,7 @@ impl<F: StoreFile> Scanner<F> {
         };
         let offset = scanner.offset_of(scanner.next);
         let room = scanner.limit().saturating_sub(offset);
-        scanner.grow(usize::try_from(room).unwrap_or(BLOCK).min(BLOCK))?;
+        scanner.block.renew(0..0, usize::try_from(room).unwrap_or(BLOCK).min(BLOCK))?;
         Ok(scanner)
     }
 
@@ -113,13 +116,14 @@ impl<F: StoreFile> Scanner<F> {
 
     /// The body of the last frame, padding excluded; empty for pads.
     #[inline]
-    pub(crate) fn body(&self) -> &[u8] {
-        self.buffer.get(self.padded.clone()).and_then(|b| b.get(..self.len)).unwrap_or_default()
+    pub(crate) fn body(&self) -> Body<'_> {
+        let Range { start, end } = self.padded;
+        self.block.lend(start..start.saturating_add(self.len).min(end))
     }
 
     /// The body of the last frame with its padding; empty for pads.
     pub(crate) fn padded_body(&self) -> &[u8] {
-        self.buffer.get(self.padded.clone()).unwrap_or_default()
+        self.block.bytes().get(self.padded.clone()).unwrap_or_default()
     }
 
     /// The file it reads.
@@ -170,9 +174,11 @@ impl<F: StoreFile> Scanner<F> {
             return Ok(Err("the file ends inside a frame"));
         }
         let Ok(bytes) = usize::try_from(padded) else { return Err(WalError::OutOfMemory) };
-        let matches = if header.kind == Kind::Pad && bytes > self.buffer.len() {
-            body_matches(&self.file, &self.path, body, &header, &mut self.buffer)
-                .inspect(|_| self.filled = 0)?
+        let block_len = self.block.bytes().len();
+        let matches = if header.kind == Kind::Pad && bytes > block_len {
+            self.filled = 0;
+            let piece = &mut *self.block.renew(0..0, block_len)?;
+            body_matches(&self.file, &self.path, body, &header, piece)?
         } else if self.load(body, bytes)? {
             header.body_matches(self.loaded(body, bytes))
         } else {
@@ -200,21 +206,12 @@ impl<F: StoreFile> Scanner<F> {
         self.offset_of(self.end).min(self.file_len)
     }
 
-    /// Bytes of the buffer at a file offset; shorter than asked when they are not loaded.
+    /// Bytes of the block at a file offset; shorter than asked when they are not loaded.
     #[inline]
     fn loaded(&self, offset: u64, bytes: usize) -> &[u8] {
         let from = usize::try_from(offset.saturating_sub(self.start)).unwrap_or(usize::MAX);
         let to = from.saturating_add(bytes).min(self.filled);
-        self.buffer.get(from..to).unwrap_or_default()
-    }
-
-    fn grow(&mut self, bytes: usize) -> Result<()> {
-        let more = bytes.saturating_sub(self.buffer.len());
-        self.buffer.try_reserve_exact(more).map_err(|_| WalError::OutOfMemory)?;
-        if more > 0 {
-            self.buffer.resize(bytes, 0);
-        }
-        Ok(())
+        self.block.bytes().get(from..to).unwrap_or_default()
     }
 
     /// Makes `bytes` bytes at `offset` available; false when the file or the segment ends before.
@@ -236,12 +233,12 @@ impl<F: StoreFile> Scanner<F> {
         }
         let from = self.filled.saturating_sub(kept);
         let kept = if offset >= self.start { kept } else { 0 };
-        self.buffer.copy_within(from..from.saturating_add(kept), 0);
         self.start = offset;
+        self.filled = 0;
+        let block = &mut *self.block.renew(from..from.saturating_add(kept), bytes)?;
         self.filled = kept;
-        self.grow(bytes)?;
-        let wanted = room.min(self.buffer.len());
-        let target = self.buffer.get_mut(kept..wanted).unwrap_or_default();
+        let wanted = room.min(block.len());
+        let target = block.get_mut(kept..wanted).unwrap_or_default();
         let at = offset.saturating_add(to_u64(kept));
         self.filled = kept.saturating_add(read_full(&self.file, &self.path, at, target)?);
         Ok(self.filled >= bytes)

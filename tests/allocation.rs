@@ -197,6 +197,52 @@ fn replaying_ten_thousand_lent_records_allocates_less_than_fifty_times() {
     assert!(during < 50, "{during} allocations");
 }
 
+/// A closed log of records of 500 bytes in four segments of 1 MiB.
+fn four_segments() -> Wal<MemStore> {
+    let store = MemStore::new();
+    let wal = WalOptions::new().segment_bytes(1 << 20).open_store(store.clone()).unwrap();
+    for _ in 0..7_000 {
+        wal.append(&[5; 500]).unwrap();
+    }
+    wal.close().unwrap();
+    WalOptions::new().open_store(store).unwrap()
+}
+
+#[test]
+fn replay_reads_each_segment_through_one_block() {
+    let wal = four_segments();
+    let (before, mut read) = (BYTES.with(Cell::get), 0);
+    let mut records = wal.iter().unwrap();
+    while let Some(record) = records.read_next() {
+        read += record.unwrap().len();
+    }
+    let asked = BYTES.with(Cell::get) - before;
+    assert_eq!(read, 7_000 * 500);
+    assert!(asked >= 3 * (256 << 10) && asked < 4 * (260 << 10), "{asked} bytes");
+}
+
+#[cfg(feature = "bytes")]
+#[test]
+fn a_block_is_used_again_unless_somebody_holds_a_share_of_it() {
+    let wal = four_segments();
+    let replay = |hold: &mut dyn FnMut(bytes::Bytes)| {
+        let (before, mut records) = (BYTES.with(Cell::get), wal.iter().unwrap());
+        while let Some(record) = records.read_next() {
+            hold(record.unwrap().to_bytes());
+        }
+        BYTES.with(Cell::get) - before
+    };
+    let asked = replay(&mut drop);
+    assert!(asked < 4 * (260 << 10), "{asked} bytes where each is let go of at once");
+    let mut first = None;
+    let asked = replay(&mut |payload| drop(first.get_or_insert(payload).clone()));
+    assert!(asked < 5 * (260 << 10), "{asked} bytes where the first one is held");
+    let mut last = bytes::Bytes::new();
+    let asked = replay(&mut |payload| last.clone_from(&payload));
+    assert!(asked > 12 * (256 << 10), "{asked} bytes where the last one is held");
+    assert_eq!((first.unwrap(), last), (vec![5; 500].into(), vec![5; 500].into()));
+}
+
 #[test]
 fn an_image_of_any_size_takes_the_memory_of_a_chunk() {
     let dir = tempfile::tempdir().unwrap();

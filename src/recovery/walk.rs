@@ -15,7 +15,7 @@ use crate::error::{Result, WalError};
 use crate::format::frame::Header;
 use crate::format::segment::FIRST_FRAME;
 use crate::lsn::{ALIGNMENT, LSN_LIMIT, Lsn};
-use crate::scan::{Scanner, Step};
+use crate::scan::{Body, Scanner, Step};
 use crate::store::{StoreFile, WalStore};
 
 /// Until the files end, wherever that is.
@@ -80,7 +80,7 @@ impl<S: WalStore> Walk<S> {
     }
 
     /// The body of the last frame.
-    pub(crate) fn body(&self) -> &[u8] {
+    pub(crate) fn body(&self) -> Body<'_> {
         self.open.as_ref().map(|open| open.scanner.body()).unwrap_or_default()
     }
 
