@@ -155,8 +155,8 @@ pub enum WalError {
     },
     /// The LSN space (2^62 bytes) is used up. Start a new log.
     LsnExhausted,
-    /// The store called back into the log from inside a write or sync stage. The call did
-    /// nothing; make it from another place.
+    /// The store, a `tracing` subscriber or a `metrics` recorder called back into the log from
+    /// inside a write or sync stage. The call did nothing; make it from another place.
     Reentrant,
     /// This process is a fork of the one that opened the log. The handle does no I/O here; open
     /// the log anew after the parent has closed it.
@@ -296,7 +296,7 @@ impl fmt::Display for WalError {
                 write!(f, "this build lacks the feature {feature}, which the log needs")
             }
             Self::LsnExhausted => f.write_str("the LSN space is used up; start a new log"),
-            Self::Reentrant => f.write_str("the store called back into the log it serves"),
+            Self::Reentrant => f.write_str("a call from inside a stage of the same log"),
             Self::Forked => f.write_str("this handle belongs to the parent process of a fork"),
             Self::InvalidOption { name, why } => write!(f, "option {name} {why}"),
         }

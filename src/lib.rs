@@ -85,7 +85,13 @@
 //! |---|---|
 //! | `bytes` | `Record::into_bytes`, `RecordRef::to_bytes`: payloads as `bytes::Bytes`, not copied |
 //! | `crc-fast` | another implementation of the same checksums: faster replay |
+//! | `metrics` | counters and histograms of writes, syncs and commits, `cohort_wal.*` |
 //! | `sim` | `SimStore`: a simulated disk, to crash-test what is built on a log |
+//! | `tracing` | spans of opening, writing, syncing and rotating; events when closed or poisoned |
+//!
+//! Subscribers and recorders are told nothing per append. They may panic; what they ask of the log
+//! that they are told of fails with [`WalError::Reentrant`], and while they hold a lock of their
+//! own they must call no log.
 //!
 //! # What it is not
 //!
@@ -101,6 +107,7 @@ mod flush;
 mod format;
 pub mod inspect;
 mod lsn;
+mod observe;
 mod options;
 mod reader;
 mod recovery;

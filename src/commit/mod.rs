@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use crate::error::{Result, WalError, discard};
 use crate::lsn::{Lsn, Place};
+use crate::observe;
 use crate::options::Gather;
 use crate::stats::Stats;
 use crate::sync::{
@@ -51,6 +52,9 @@ pub(crate) trait Cohort {
     /// Poisons the log with `cause`, as [`Tracker::poison`] and whatever else must know.
     fn poison(&self, cause: WalError);
 
+    /// Tells observers what the sync of an outcome was for. Whoever waited knows.
+    fn ended(&self, observed: observe::Cohort, commits: usize);
+
     /// The oldest LSN kept.
     fn head(&self) -> u64;
 }
@@ -65,6 +69,8 @@ pub(crate) struct Outcome {
     pub(crate) failure: Option<WalError>,
     /// All below is written by now, so that another sync will do.
     pub(crate) written: u64,
+    /// The sync, for observers.
+    pub(crate) observed: observe::Cohort,
 }
 
 /// What somebody waits for.
@@ -199,9 +205,12 @@ impl Tracker {
         loop {
             self.gather();
             let begun = now();
-            let outcome = work.run(target);
-            if let Some(result) = self.finish(target, waiting, outcome, begun) {
-                leader.finished = true;
+            let mut outcome = work.run(target);
+            let observed = std::mem::take(&mut outcome.observed);
+            let (commits, result) = self.finish(target, waiting, outcome, begun);
+            leader.finished = result.is_some();
+            work.ended(observed, commits);
+            if let Some(result) = result {
                 return result;
             }
         }
@@ -260,20 +269,21 @@ impl Tracker {
         }
     }
 
-    /// Ends a cohort. Returns the leader's own result once it has one; until then it leads on.
+    /// Ends a cohort. Returns how many commits it had, and the leader's own result once it has
+    /// one; until then it leads on.
     fn finish(
         &self,
         target: u64,
         waiting: Waiting,
         outcome: Outcome,
         begun: Instant,
-    ) -> Option<Result<()>> {
+    ) -> (usize, Option<Result<()>>) {
         let took = begun.elapsed();
         let mut state = self.state.lock();
         if state.poison.is_some() {
             // `poison` has emptied the list and nobody has entered it since (I2).
             state.leading = false;
-            return Some(self.own_result(target, state.poison.clone()));
+            return (0, Some(self.own_result(target, state.poison.clone())));
         }
         if outcome.durable > self.durable() {
             // ORDERING: Release; pairs with `durable`.
@@ -320,7 +330,7 @@ impl Tracker {
                 self.arrivals.notify_one();
             }
         }
-        own.then(|| self.own_result(target, outcome.failure))
+        (commits, own.then(|| self.own_result(target, outcome.failure)))
     }
 
     fn own_result(&self, target: u64, failure: Option<WalError>) -> Result<()> {

@@ -6,6 +6,7 @@ use crate::codec;
 use crate::commit::Waiting;
 use crate::error::{Result, WalError};
 use crate::lsn::Place;
+use crate::observe;
 use crate::ring::CLOSED;
 use crate::sync::spawn;
 
@@ -50,6 +51,7 @@ impl<B: Backing> Engine<B> {
         *admin.closed = true;
         let ended = self.in_stage("unlock", || {
             self.backing.end();
+            observe::closed(self.durable(), result.is_ok());
             Ok(())
         });
         result.and(ended)

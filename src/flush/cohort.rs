@@ -5,6 +5,7 @@ use super::{Backing, Engine, Intent};
 use crate::codec;
 use crate::commit::{Cohort, Outcome};
 use crate::error::WalError;
+use crate::observe;
 use crate::ring::POISONED;
 use crate::sync::Poll;
 
@@ -29,16 +30,31 @@ impl<B: Backing> Cohort for Engine<B> {
             drop(stage);
             let failure = wrote.err();
             if failure.as_ref().is_none_or(WalError::loses_nothing) && written > durable {
-                return self.sync_snapshot(snapshot, written, failure);
+                let observed = observe::Cohort::new(durable, written);
+                return self.sync_snapshot(snapshot, written, failure, observed);
             }
-            return Outcome { durable, failure, written: durable };
+            let observed = observe::Cohort::default();
+            return Outcome { durable, failure, written: durable, observed };
         }
     }
 
     fn poison(&self, cause: WalError) {
         // The cause first: whoever meets the flag finds it. The waiters last: whoever was told
         // meets the flag.
-        self.tracker.poison(cause, || self.ring.raise(POISONED));
+        let mut first = false;
+        self.tracker.poison(cause, || {
+            self.ring.raise(POISONED);
+            first = true;
+        });
+        if first {
+            // Not everybody who comes here is in a stage.
+            let mark = || codec::StageMark::new(self.identity());
+            observe::poisoned(mark, || self.tracker.check());
+        }
+    }
+
+    fn ended(&self, observed: observe::Cohort, commits: usize) {
+        observed.ended(commits as u64, || codec::StageMark::new(self.identity()));
     }
 
     fn head(&self) -> u64 {
@@ -52,20 +68,21 @@ impl<B: Backing> Engine<B> {
         snapshot: B::Snapshot,
         written: u64,
         failure: Option<WalError>,
+        observed: observe::Cohort,
     ) -> Outcome {
         let sync = || {
-            let synced = self.backing.sync(&snapshot, written);
+            let synced = observed.sync(|| self.backing.sync(&snapshot, written));
             drop(snapshot);
             synced
         };
         match self.in_stage("sync", sync) {
             Ok(()) => {
                 self.arm_heartbeat();
-                Outcome { durable: written, failure, written: self.ring.written() }
+                Outcome { durable: written, failure, written: self.ring.written(), observed }
             }
             Err(error) => {
                 let durable = self.durable();
-                Outcome { durable, failure: Some(error), written: durable }
+                Outcome { durable, failure: Some(error), written: durable, observed }
             }
         }
     }

@@ -5,6 +5,7 @@ use super::{Backing, Debt, Engine, Intent, Stage};
 use crate::codec::Unit;
 use crate::error::{Result, WalError};
 use crate::lsn::{LSN_LIMIT, Place};
+use crate::observe;
 use crate::sync::{MutexGuard, Poll};
 
 impl<B: Backing> Engine<B> {
@@ -80,7 +81,9 @@ impl<B: Backing> Engine<B> {
         pause.go_on_at(end);
         stage.debt = Some(Debt { start: frozen, end });
         let written = self.in_stage("write", || {
-            self.backing.write(&mut stage.backing, frozen, &[unit.bytes()], Intent::Flush)
+            observe::flush(frozen, end, || {
+                self.backing.write(&mut stage.backing, frozen, &[unit.bytes()], Intent::Flush)
+            })
         });
         match written {
             Ok(()) => {

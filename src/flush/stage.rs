@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::format::frame::{self, HEADER_BYTES};
 use crate::format::{array, u32_at};
 use crate::lsn::Place;
+use crate::observe;
 use crate::sync::{MutexGuard, Poll};
 
 /// How far a pass of the write stage got.
@@ -89,7 +90,9 @@ impl<B: Backing> Engine<B> {
             };
             self.ring.lend(written, end, |parts| {
                 self.in_stage("write", || {
-                    self.backing.write(&mut stage.backing, written, &parts, intent)
+                    observe::flush(written, end, || {
+                        self.backing.write(&mut stage.backing, written, &parts, intent)
+                    })
                 })
             })?;
             self.ring.set_written(end);
@@ -119,7 +122,9 @@ impl<B: Backing> Engine<B> {
         if self.backing.is_crowded(&stage.backing, durable) {
             return Ok(false);
         }
-        self.in_stage("rotate", || self.backing.rotate(&mut stage.backing, at, durable))?;
+        self.in_stage("rotate", || {
+            observe::rotate(at, || self.backing.rotate(&mut stage.backing, at, durable))
+        })?;
         self.stats.rotations.add(1);
         Ok(true)
     }

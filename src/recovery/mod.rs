@@ -52,6 +52,7 @@ use crate::format::control::Claim;
 use crate::format::name;
 use crate::format::segment::SegmentHeader;
 use crate::lsn::Lsn;
+use crate::observe;
 use crate::options::WalOptions;
 use crate::segments::random;
 use crate::store::WalStore;
@@ -79,6 +80,11 @@ pub(crate) struct Recovered<S: WalStore> {
 
 /// Opens the log in `store` for writing, creating it if the options say so.
 pub(crate) fn open<S: WalStore>(store: &S, options: &WalOptions) -> Result<Recovered<S>> {
+    let open = || lock_and_recover(store, options);
+    observe::open(&store.locate(""), open, |recovered| recovered.report.observed())
+}
+
+fn lock_and_recover<S: WalStore>(store: &S, options: &WalOptions) -> Result<Recovered<S>> {
     let Some(file) = lock(store, options)? else {
         // Others create and remove CONTROL as fast as we look: no log is ever removed by us.
         return Err(WalError::AlreadyExists { path: store.locate("") });

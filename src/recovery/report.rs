@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::lsn::Lsn;
+use crate::observe::Found;
 
 /// What recovery found, kept, carried and cut.
 ///
@@ -53,4 +54,19 @@ pub struct RecoveryReport {
     pub unknown_files: Vec<String>,
     /// Files removed that a crash had left under construction.
     pub swept: u64,
+}
+
+impl RecoveryReport {
+    /// What observers are told of it.
+    pub(super) fn observed(&self) -> Found {
+        Found {
+            head: self.head.get(),
+            end: self.end.get(),
+            segments: self.segments,
+            records: self.scanned_records,
+            carried_bytes: self.carried_bytes,
+            cut_bytes: self.cut_bytes,
+            clean: self.clean,
+        }
+    }
 }
