@@ -110,8 +110,17 @@ impl<F: StoreFile> Scanner<F> {
     pub(crate) fn extend(&mut self, end: u64) -> Result<()> {
         self.file_len = self.file.len().map_err(|e| WalError::io("read", &self.path, e))?;
         self.end = end;
-        let room = self.limit().saturating_sub(self.offset_of(self.next));
-        self.grow(usize::try_from(room).unwrap_or(BLOCK).min(BLOCK))
+        let offset = self.offset_of(self.next);
+        let room = self.limit().saturating_sub(offset);
+        let wanted = usize::try_from(room).unwrap_or(BLOCK).min(BLOCK);
+        if self.block.bytes().len() < wanted {
+            let kept = if offset >= self.start { self.loaded(offset, usize::MAX).len() } else { 0 };
+            let from = self.filled.saturating_sub(kept);
+            self.filled = 0;
+            self.block.renew(from..from.saturating_add(kept), wanted)?;
+            (self.start, self.filled) = (offset, kept);
+        }
+        Ok(())
     }
 
     /// The body of the last frame, padding excluded; empty for pads.
