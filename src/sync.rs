@@ -163,8 +163,9 @@ mod imp {
     pub(crate) struct Deadline(super::Instant);
 
     impl Deadline {
+        /// A wait that no clock can hold is one of a century.
         pub(crate) fn after(wait: Duration) -> Self {
-            Self(super::now() + wait)
+            Self(super::now() + wait.min(Duration::from_secs(100 * 365 * 86_400)))
         }
 
         /// What is left; zero when it has passed.

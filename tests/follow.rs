@@ -295,6 +295,20 @@ fn places_that_nobody_can_follow_from_are_refused() {
 }
 
 #[test]
+fn a_wait_may_be_as_long_as_can_be_said() {
+    deadline(|| {
+        let (wal, _) = open();
+        let mut follower = wal.follow(Lsn::new(0)).unwrap();
+        let other = Arc::clone(&wal);
+        let appender = thread::spawn(move || other.append_and_sync(b"one").unwrap());
+        assert_eq!(follower.next_timeout(Duration::MAX).unwrap().unwrap().data(), b"one");
+        appender.join().unwrap();
+        let again = wal.follow(follower.next_lsn()).unwrap();
+        assert_eq!(again.next_lsn(), wal.end_lsn());
+    });
+}
+
+#[test]
 fn a_follower_that_is_dropped_leaves_nothing_behind() {
     deadline(|| {
         let (wal, _) = open();

@@ -18,6 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use cohort_wal::{FileStore, Result, Wal, WalError, WalOptions, WalStore};
 
@@ -275,5 +276,45 @@ fn a_child_forked_while_an_image_is_made_writes_nothing_into_it() {
         assert_eq!(bytes, [1; 1000]);
         drop(wal);
         assert!(options().open(dir.path()).is_ok());
+    });
+}
+
+/// The child appends, which wakes no helper of its own, and asks what was asked before the fork.
+#[test]
+fn the_childs_copy_starts_no_helpers() {
+    deadline(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let every = Duration::from_millis(1);
+        let options = || options().sync_interval(every).flush_interval(every);
+        let wal = options().open(dir.path()).unwrap();
+        let before = directory(dir.path());
+        let child = fork(|| {
+            let lsn = wal.append(&[7; 500]).unwrap();
+            let (tell, told) = std::sync::mpsc::channel();
+            wal.on_durable(lsn, move |result| tell.send(result).unwrap());
+            if !matches!(told.try_recv(), Ok(Err(WalError::Forked))) {
+                return 51;
+            }
+            let mut future = std::pin::pin!(wal.durable(lsn));
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            let polled = std::future::Future::poll(future.as_mut(), &mut context);
+            if !matches!(polled, std::task::Poll::Ready(Err(WalError::Forked))) {
+                return 52;
+            }
+            if !matches!(wal.follow(lsn), Err(WalError::Forked)) {
+                return 53;
+            }
+            // Long enough for helpers, if there were any.
+            thread::sleep(every * 50);
+            let threads = std::fs::read_dir("/proc/self/task").unwrap().count();
+            if threads == 1 { 0 } else { 54 }
+        });
+        assert_eq!(wait(child), 0);
+        assert_eq!(directory(dir.path()), before, "the child changed bytes");
+        wal.append(&payload(id(0), 100)).unwrap();
+        while wal.durable_lsn() < wal.end_lsn() {
+            thread::yield_now();
+        }
+        wal.close().unwrap();
     });
 }

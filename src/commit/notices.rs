@@ -66,12 +66,18 @@ pub(crate) enum Registered {
     Ended(Call, Result<()>),
 }
 
+/// Notices that were settled at once, alike.
+struct Settled {
+    notices: BTreeMap<Ticket, Notice>,
+    verdict: Result<()>,
+}
+
 /// The notices; lives under the list lock.
 pub(super) struct Notices {
-    pending: BTreeMap<Ticket, Notice>,
-    /// How many of them demand a sync.
-    demands: usize,
-    ready: BTreeMap<Ticket, (Notice, Result<()>)>,
+    /// Those that demand a sync, and those that do not.
+    commits: BTreeMap<Ticket, Notice>,
+    quiet: BTreeMap<Ticket, Notice>,
+    ready: Vec<Settled>,
     numbers: u64,
     notifier: Notifier,
     /// The log has ended: nothing becomes pending any more.
@@ -80,17 +86,17 @@ pub(super) struct Notices {
 
 impl std::fmt::Debug for Notices {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (pending, ready) = (self.pending.len(), self.ready.len());
-        f.debug_struct("Notices").field("pending", &pending).field("ready", &ready).finish()
+        let pending = (self.commits.len(), self.quiet.len());
+        f.debug_struct("Notices").field("pending", &pending).finish_non_exhaustive()
     }
 }
 
 impl Notices {
     pub(super) fn new() -> Self {
         Self {
-            pending: BTreeMap::new(),
-            demands: 0,
-            ready: BTreeMap::new(),
+            commits: BTreeMap::new(),
+            quiet: BTreeMap::new(),
+            ready: Vec::new(),
             numbers: 0,
             notifier: Notifier::Absent,
             ended: false,
@@ -99,36 +105,48 @@ impl Notices {
 
     /// How many wait for a sync that they demand.
     pub(super) fn demands(&self) -> usize {
-        self.demands
+        self.commits.len()
     }
 
     /// Settles all up to `durable`. Returns how many of them were commits.
     pub(super) fn settle(&mut self, durable: u64) -> usize {
-        let before = self.demands;
-        while let Some(first) = self.pending.first_entry() {
-            if first.key().target > durable {
-                break;
+        let above = Ticket { target: durable.saturating_add(1), number: 0 };
+        let mut settle = |pending: &mut BTreeMap<Ticket, Notice>| {
+            if pending.first_key_value().is_none_or(|(first, _)| *first >= above) {
+                return 0;
             }
-            let (ticket, notice) = first.remove_entry();
-            self.settled(ticket, notice, Ok(()));
-        }
-        before - self.demands
+            let rest = pending.split_off(&above);
+            let notices = std::mem::replace(pending, rest);
+            let count = notices.len();
+            self.ready.push(Settled { notices, verdict: Ok(()) });
+            count
+        };
+        settle(&mut self.quiet);
+        settle(&mut self.commits)
     }
 
     /// Settles all above `beyond` with an error.
     pub(super) fn fail(&mut self, beyond: u64, error: &WalError) {
-        if self.pending.is_empty() {
-            return;
-        }
-        let first = Ticket { target: beyond.saturating_add(1), number: 0 };
-        for (ticket, notice) in self.pending.split_off(&first) {
-            self.settled(ticket, notice, Err(error.clone()));
+        let above = Ticket { target: beyond.saturating_add(1), number: 0 };
+        for pending in [&mut self.quiet, &mut self.commits] {
+            let notices = pending.split_off(&above);
+            if !notices.is_empty() {
+                self.ready.push(Settled { notices, verdict: Err(error.clone()) });
+            }
         }
     }
 
-    fn settled(&mut self, ticket: Ticket, notice: Notice, verdict: Result<()>) {
-        self.demands -= usize::from(notice.demand == Demand::Sync);
-        self.ready.insert(ticket, (notice, verdict));
+    fn remove(&mut self, ticket: Ticket) -> Option<Notice> {
+        let settled = self.ready.iter_mut().map(|settled| &mut settled.notices);
+        let mut all = [&mut self.commits, &mut self.quiet].into_iter().chain(settled);
+        all.find_map(|notices| notices.remove(&ticket))
+    }
+
+    fn pending(&mut self, demand: Demand) -> &mut BTreeMap<Ticket, Notice> {
+        match demand {
+            Demand::Sync => &mut self.commits,
+            Demand::Nothing => &mut self.quiet,
+        }
     }
 
     /// The notifier, if it is parked and something is ready. Tell it to look.
@@ -139,7 +157,7 @@ impl Notices {
     /// The notifier, if it is parked, nothing is ready, and something demands a sync. It has to be
     /// told to lead.
     pub(super) fn who_leads(&mut self) -> Option<Arc<Waiter>> {
-        if self.ready.is_empty() && self.demands > 0 { self.unpark() } else { None }
+        if self.ready.is_empty() && self.demands() > 0 { self.unpark() } else { None }
     }
 
     fn unpark(&mut self) -> Option<Arc<Waiter>> {
@@ -154,14 +172,13 @@ impl Notices {
 
     /// The lowest target that demands a sync.
     fn demanded(&self) -> Option<u64> {
-        let demanding = |(_, notice): &(&Ticket, &Notice)| notice.demand == Demand::Sync;
-        self.pending.iter().find(demanding).map(|(ticket, _)| ticket.target)
+        self.commits.first_key_value().map(|(ticket, _)| ticket.target)
     }
 }
 
 /// What the notifier does next.
 enum Errand {
-    Call(BTreeMap<Ticket, (Notice, Result<()>)>),
+    Call(Vec<Settled>),
     /// It has leadership.
     Lead(u64),
     Park(Arc<Waiter>),
@@ -195,16 +212,14 @@ impl Tracker {
         let notice = Notice { call, demand, since };
         match verdict {
             Some(verdict) => {
-                notices.ready.insert(ticket, (notice, verdict));
+                let notices_of_one = BTreeMap::from([(ticket, notice)]);
+                notices.ready.push(Settled { notices: notices_of_one, verdict });
             }
-            None => {
-                notices.demands += usize::from(demand == Demand::Sync);
-                notices.pending.insert(ticket, notice);
-            }
+            None => drop(notices.pending(demand).insert(ticket, notice)),
         }
-        if matches!(notices.notifier, Notifier::Absent) {
+        let start = matches!(notices.notifier, Notifier::Absent);
+        if start {
             notices.notifier = Notifier::Busy;
-            return Registered::Start(ticket);
         }
         let look = notices.who_looks();
         let lead = if state.leading { None } else { state.notices.who_leads() };
@@ -217,7 +232,7 @@ impl Tracker {
         drop(state);
         tell(look, Verdict::Look);
         tell(lead, Verdict::Lead);
-        Registered::Waits(ticket)
+        if start { Registered::Start(ticket) } else { Registered::Waits(ticket) }
     }
 
     /// What can be said of a target at once.
@@ -238,14 +253,9 @@ impl Tracker {
     /// Drops a notice that was not called yet.
     pub(crate) fn cancel(&self, ticket: Ticket) {
         let mut state = self.state.lock();
-        let notices = &mut state.notices;
-        let pending = notices.pending.remove(&ticket);
-        if let Some(notice) = &pending {
-            notices.demands -= usize::from(notice.demand == Demand::Sync);
-        }
-        let ready = notices.ready.remove(&ticket);
+        let cancelled = state.notices.remove(ticket);
         drop(state);
-        drop((pending, ready));
+        drop(cancelled);
     }
 
     /// Settles what is pending for good, and lets the notifier end.
@@ -326,9 +336,17 @@ impl Tracker {
         }
     }
 
-    /// Calls what is ready. No lock is held.
-    fn call(&self, ready: BTreeMap<Ticket, (Notice, Result<()>)>) {
-        for (_, (notice, verdict)) in ready {
+    /// Calls what is ready, in order. No lock is held.
+    fn call(&self, ready: Vec<Settled>) {
+        let mut calls = Vec::new();
+        for Settled { notices, verdict } in ready {
+            let each = notices.into_iter();
+            calls.extend(each.map(|(ticket, notice)| (ticket, notice, verdict.clone())));
+            // What an error carries is the store's, and so is the code that drops it.
+            discard(verdict);
+        }
+        calls.sort_unstable_by_key(|(ticket, ..)| *ticket);
+        for (_, notice, verdict) in calls {
             if verdict.is_ok() && notice.demand == Demand::Sync {
                 self.stats.committed(notice.since.elapsed());
             }

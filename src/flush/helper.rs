@@ -28,14 +28,16 @@ impl Helper {
         Self { demand: Mutex::new(Demand::Dormant), wake: Condvar::new() }
     }
 
-    /// Wakes the helper; the first time `start` starts its thread, if there is one to be had.
-    pub(super) fn want(&self, start: impl FnOnce() -> bool) {
+    /// Wakes the helper; the first time `start` starts its thread. False when there is none to be
+    /// had.
+    pub(super) fn want(&self, start: impl FnOnce() -> bool) -> bool {
         let mut demand = self.demand.lock();
         match *demand {
             Demand::Dormant => {
-                if start() {
-                    *demand = Demand::Wanted;
+                if !start() {
+                    return false;
                 }
+                *demand = Demand::Wanted;
             }
             Demand::Idle => {
                 *demand = Demand::Wanted;
@@ -43,6 +45,7 @@ impl Helper {
             }
             Demand::Wanted | Demand::Stopped => {}
         }
+        true
     }
 
     /// Ends the thread, now or as soon as it looks.

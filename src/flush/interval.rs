@@ -10,11 +10,12 @@
 //! * I2. Nothing is retried behind the caller's back: after a failure that loses nothing the next
 //!   call is told, and the helper goes on with the append after that.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::helper::Helper;
 use super::{Backing, Engine, Intent, Waiting};
-use crate::error::{Result, WalError};
+use crate::error::{Result, WalError, discard};
 use crate::sync::{Arc, AtomicU32, CachePadded, Mutex, Ordering, Weak, now, spawn};
 
 /// One of the helpers.
@@ -78,17 +79,21 @@ impl Intervals {
 
     #[cold]
     fn report(&self) -> Result<()> {
-        let failure = self.failure.lock().take();
-        // ORDERING: Relaxed; who reads the bit looks under the lock.
+        let mut failure = self.failure.lock();
+        // ORDERING: Relaxed; a hint: whoever sees it looks under the lock.
         self.dozing.fetch_and(!FAILED, Ordering::Relaxed);
-        failure.map_or(Ok(()), Err)
+        failure.take().map_or(Ok(()), Err)
     }
 
     /// Leaves a failure to the next call, and the waking to the append after that.
     fn fail(&self, error: WalError, interval: &Interval) {
-        *self.failure.lock() = Some(error);
+        let mut failure = self.failure.lock();
         // ORDERING: Relaxed; a hint: whoever sees it looks under the lock, as in `report`.
         self.dozing.fetch_or(FAILED | interval.bit(), Ordering::Relaxed);
+        let before = failure.replace(error);
+        drop(failure);
+        // What an error carries is the store's, and so is the code that drops it.
+        discard(before);
     }
 }
 
@@ -103,20 +108,30 @@ impl<B: Backing> Engine<B> {
 
     #[cold]
     fn wake_intervals(&self) {
+        // A fork has no helpers, and does no I/O.
+        if self.backing.check().is_err() {
+            return;
+        }
         // ORDERING: Relaxed; a hint, what it wakes looks for itself.
         let dozing = self.intervals.dozing.fetch_and(FAILED, Ordering::Relaxed);
         for (index, interval) in self.intervals.all.iter().enumerate() {
             if dozing & interval.bit() != 0 {
-                interval.helper.want(|| {
+                let wanted = interval.helper.want(|| {
                     let engine = self.this.clone();
                     spawn("cohort-wal-interval", move || work(&engine, index))
                 });
+                if !wanted {
+                    let source = std::io::Error::other("no thread can be started");
+                    let error = WalError::io("sync", Path::new(""), source);
+                    self.intervals.fail(error, interval);
+                }
             }
         }
     }
 
     /// Flushes or syncs everything appended so far; false when nothing was to be done.
     fn keep(&self, interval: &Interval) -> Result<bool> {
+        self.backing.check()?;
         let place = self.place();
         let done = match interval.intent {
             Intent::Flush => self.ring.written(),

@@ -9,6 +9,8 @@ use crate::sync::spawn;
 
 /// A log that gives notice, whatever it is stored in.
 pub(crate) trait Notices: Send + Sync {
+    /// Fails inside a stage and in a fork, where nobody may wait.
+    fn check(&self) -> Result<()>;
     /// Whether every byte below `target` is durable.
     fn is_durable(&self, target: Place) -> bool;
     /// Blocks until every byte below `target` is durable; leads or joins a cohort.
@@ -21,20 +23,28 @@ pub(crate) trait Notices: Send + Sync {
 }
 
 impl<B: Backing> Notices for Engine<B> {
+    fn check(&self) -> Result<()> {
+        if codec::in_stage(self.identity()) {
+            return Err(WalError::Reentrant);
+        }
+        self.backing.check()
+    }
+
     fn is_durable(&self, target: Place) -> bool {
         self.tracker.is_durable(target)
     }
 
     fn commit(&self, target: Place) -> Result<()> {
-        if !self.tracker.is_durable(target) && codec::in_stage(self.identity()) {
-            return Err(WalError::Reentrant);
+        if self.tracker.is_durable(target) {
+            return Ok(());
         }
+        Notices::check(self)?;
         Self::commit(self, target)
     }
 
     fn notify(&self, target: Result<Place>, demand: Demand, call: Call) -> Option<Ticket> {
-        // Nobody calls in a fork.
-        if let Err(error) = self.backing.check() {
+        // Nobody calls in a fork, and in a stage nobody may wait for it.
+        if let Err(error) = Notices::check(self) {
             run(call, Err(error));
             return None;
         }

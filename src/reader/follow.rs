@@ -19,14 +19,23 @@ use crate::lsn::Lsn;
 use crate::store::{FileStore, WalStore};
 use crate::sync::{Arc, Deadline};
 
+/// Where a follower has come to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reached {
+    /// The end of the record that was yielded last.
+    pub(crate) yielded: u64,
+    /// The end of the pads that were read behind it.
+    pub(crate) read: u64,
+    /// A frame is known to start there.
+    pub(crate) sure: bool,
+}
+
 /// A log that grows.
 pub(crate) trait Source<S: WalStore>: Send {
-    /// Has the cursor, or a new one, go on at `at` up to what is durable now; false when there is
-    /// nothing. Fails with [`WalError::Truncated`] when `at` is not in the log any more.
-    fn ahead(&mut self, at: u64, cursor: &mut Option<WalIter<S>>) -> Result<bool>;
-
-    /// A record was yielded.
-    fn yielded(&mut self, record: &Record);
+    /// Has the cursor, or a new one, go on where it has come to, up to what is durable now; false
+    /// when there is nothing. Fails with [`WalError::Truncated`] when the place is not in the log
+    /// any more.
+    fn ahead(&mut self, at: &mut Reached, cursor: &mut Option<WalIter<S>>) -> Result<bool>;
 
     /// The oldest LSN kept.
     fn head(&self) -> u64;
@@ -50,8 +59,7 @@ pub(crate) trait Source<S: WalStore>: Send {
 pub struct Follow<S: WalStore = FileStore> {
     pub(super) source: Box<dyn Source<S>>,
     cursor: Option<WalIter<S>>,
-    /// Where the next record starts, or a pad.
-    pub(super) next: u64,
+    pub(super) reached: Reached,
     pub(super) bell: Arc<Bell>,
     pub(super) failed: Option<WalError>,
     /// A thread rings the bell when it is time to look again.
@@ -60,19 +68,20 @@ pub struct Follow<S: WalStore = FileStore> {
 }
 
 impl<S: WalStore> Follow<S> {
-    pub(crate) fn new(source: Box<dyn Source<S>>, from: u64) -> Result<Self> {
+    /// Follows from `from` on; `sure` if a frame will start there whatever is there now.
+    pub(crate) fn new(source: Box<dyn Source<S>>, from: u64, sure: bool) -> Result<Self> {
         let bell = Arc::new(Bell::new());
         let mut follow = Self {
             source,
             cursor: None,
-            next: from,
+            reached: Reached { yielded: from, read: from, sure },
             bell,
             failed: None,
             #[cfg(feature = "stream")]
             looking: false,
         };
         // A place without a record is an error at once, where that is known.
-        follow.source.ahead(from, &mut follow.cursor)?;
+        follow.source.ahead(&mut follow.reached, &mut follow.cursor)?;
         Ok(follow)
     }
 
@@ -98,7 +107,13 @@ impl<S: WalStore> Follow<S> {
     /// # }
     /// ```
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Record>> {
-        self.step(Some(timeout)).inspect_err(|error| self.failed = Some(error.clone()))
+        let record = self.step(Some(timeout));
+        record.inspect_err(|error| self.fail(error))
+    }
+
+    pub(super) fn fail(&mut self, error: &WalError) {
+        self.cursor = None;
+        self.failed = Some(error.clone());
     }
 
     /// What ends this follower from another thread.
@@ -107,10 +122,11 @@ impl<S: WalStore> Follow<S> {
         Stopper(Arc::clone(&self.bell))
     }
 
-    /// Where it has come to: everything below was yielded. Another follower may go on from here.
+    /// Where it has come to: every record below was yielded, or was never to be. Another follower
+    /// may go on from here.
     #[must_use]
     pub fn next_lsn(&self) -> Lsn {
-        Lsn::new(self.next)
+        Lsn::new(self.reached.yielded)
     }
 
     fn step(&mut self, timeout: Option<Duration>) -> Result<Option<Record>> {
@@ -119,7 +135,7 @@ impl<S: WalStore> Follow<S> {
             if let Some(record) = self.read()? {
                 return Ok(Some(record));
             }
-            let look = self.source.listen(self.next, &self.bell);
+            let look = self.source.listen(self.reached.read, &self.bell);
             let left = deadline.as_mut().map(Deadline::left);
             let most = match (look, left) {
                 (Some(look), Some(left)) => Some(look.min(left)),
@@ -138,6 +154,10 @@ impl<S: WalStore> Follow<S> {
 
     pub(super) fn hear(&mut self, verdict: Result<()>) -> Result<()> {
         self.source.heard();
+        #[cfg(feature = "stream")]
+        {
+            self.looking = false;
+        }
         match verdict {
             // What it waits for may be cut off; whether it is, is looked at.
             Err(error) if !error.loses_nothing() && !is_cut(&error) => Err(error),
@@ -160,20 +180,19 @@ impl<S: WalStore> Follow<S> {
                 match record {
                     Some(Ok(record)) => {
                         self.refuse_truncated(record.lsn().get())?;
-                        self.next = reached;
-                        self.source.yielded(&record);
+                        (self.reached.yielded, self.reached.read) = (reached, reached);
                         return Ok(Some(record));
                     }
                     // It was cut: perhaps behind what was read so far, and then it goes on there.
                     Some(Err(error)) if is_cut(&error) => self.cursor = None,
                     Some(Err(error)) => {
-                        self.refuse_truncated(self.next)?;
+                        self.refuse_truncated(self.reached.yielded)?;
                         return Err(error);
                     }
-                    None => self.next = reached,
+                    None => self.reached.read = reached,
                 }
             }
-            if !self.source.ahead(self.next, &mut self.cursor)? {
+            if !self.source.ahead(&mut self.reached, &mut self.cursor)? {
                 return Ok(None);
             }
         }
@@ -200,13 +219,13 @@ impl<S: WalStore> Iterator for Follow<S> {
         if self.failed.is_some() {
             return None;
         }
-        let record = self.step(None).inspect_err(|error| self.failed = Some(error.clone()));
-        record.transpose()
+        let record = self.step(None);
+        record.inspect_err(|error| self.fail(error)).transpose()
     }
 }
 
 impl<S: WalStore> fmt::Debug for Follow<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Follow").field("next", &self.next).finish_non_exhaustive()
+        f.debug_struct("Follow").field("reached", &self.reached).finish_non_exhaustive()
     }
 }

@@ -101,25 +101,25 @@ impl<S: WalStore> WalIter<S> {
         self.scanner.as_ref().map_or(self.from, Scanner::position)
     }
 
-    /// Lets a cursor that has come to its end go on up to `end`, in the live chain of today, in
-    /// ascending order. Keeps the file that it reads.
-    pub(crate) fn go_on(&mut self, live: Vec<Arc<LiveSegment<S::File>>>, end: u64) -> Result<()> {
-        let Some(scanner) = &mut self.scanner else {
-            let (store, beside) = (Arc::clone(&self.store), self.beside.take());
-            *self = Self::at_boundary(store, live, self.from, end, beside);
-            return Ok(());
-        };
-        self.left = live;
-        self.left.retain(|segment| segment.header.base > scanner.base());
-        self.left.reverse();
-        self.end = end;
-        let cut = self.left.last().map_or(end, |next| next.header.base.min(end));
-        scanner.extend(cut)?;
-        self.from = cut;
-        if cut == end {
-            self.left.clear();
+    /// Lets a cursor over one segment that has come to its end go on up to `end`, in the same file.
+    pub(crate) fn go_on(&mut self, end: u64) -> Result<()> {
+        (self.from, self.end) = (end, end);
+        self.scanner.as_mut().map_or(Ok(()), |scanner| scanner.extend(end))
+    }
+
+    /// The segment that it reads, by its base.
+    pub(crate) fn base(&self) -> Option<u64> {
+        self.scanner.as_ref().map(Scanner::base)
+    }
+
+    /// Fails unless a frame starts where it begins.
+    pub(crate) fn require_frame(mut self) -> Result<Self> {
+        if self.from < self.end {
+            self.first = Some(self.from);
+            self.require(|_| true)?;
+            self.first = None;
         }
-        Ok(())
+        Ok(self)
     }
 
     /// The next record, its payload lent until the next call; `None` at the end. Reads a block
@@ -302,20 +302,33 @@ impl<S: WalStore> WalIter<S> {
         }
     }
 
-    /// Fails unless a record starts at the LSN the caller named. Where no valid frame is, only
-    /// the frames before it tell a damaged record from a place that never was one.
+    /// Fails unless a record starts at the LSN the caller named.
     fn require_record(&mut self) -> Result<()> {
+        self.require(|kind| kind == Kind::Record)
+    }
+
+    /// Fails unless such a frame starts at the LSN the caller named. Where no valid frame is, only
+    /// the frames before it tell a damaged record from a place that never was one.
+    fn require(&mut self, such: impl Fn(Kind) -> bool) -> Result<()> {
         let Some((segment, lsn)) = self.left.pop().zip(self.first) else { return Ok(()) };
         let cut = self.cut();
         let found = self.starts_at(&segment, lsn, cut);
         self.left.push(segment);
-        if found? { Ok(()) } else { Err(WalError::NotARecord { lsn: Lsn::new(lsn) }) }
+        match found? {
+            Some(kind) if such(kind) => Ok(()),
+            _ => Err(WalError::NotARecord { lsn: Lsn::new(lsn) }),
+        }
     }
 
-    fn starts_at(&mut self, segment: &LiveSegment<S::File>, lsn: u64, cut: u64) -> Result<bool> {
+    fn starts_at(
+        &mut self,
+        segment: &LiveSegment<S::File>,
+        lsn: u64,
+        cut: u64,
+    ) -> Result<Option<Kind>> {
         match self.open(segment, lsn, cut)?.next()? {
-            Step::Frame { header, .. } => return Ok(header.kind == Kind::Record),
-            Step::End => return Ok(false),
+            Step::Frame { header, .. } => return Ok(Some(header.kind)),
+            Step::End => return Ok(None),
             Step::Invalid { .. } => {}
         }
         let mut walk = self.open(segment, segment.header.base, cut)?;
@@ -327,7 +340,7 @@ impl<S: WalStore> WalIter<S> {
                     self.scanner = Some(walk);
                     return Err(self.damage(at, why));
                 }
-                _ => return Ok(false),
+                _ => return Ok(None),
             }
         }
     }

@@ -18,7 +18,7 @@ pub(crate) use bell::Bell;
 pub use bell::Stopper;
 pub(crate) use boundary::Boundary;
 pub use follow::Follow;
-pub(crate) use follow::Source;
+pub(crate) use follow::{Reached, Source};
 pub(crate) use iter::Beside;
 pub use iter::WalIter;
 pub(crate) use readonly::iterate;

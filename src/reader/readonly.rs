@@ -203,7 +203,8 @@ impl WalReader {
         if !from.get().is_multiple_of(ALIGNMENT) || from.get() > self.look.end {
             return Err(WalError::NotARecord { lsn: from });
         }
-        Follow::new(Box::new(Watch::new(&self.store, &self.look)), from.get())
+        let sure = from.get() == self.look.end;
+        Follow::new(Box::new(Watch::new(&self.store, &self.look)), from.get(), sure)
     }
 
     /// The records of one of [`segments`](Self::segments), from the head on; none when all of

@@ -23,10 +23,7 @@ impl<S: WalStore> Stream for Follow<S> {
             return Poll::Ready(None);
         }
         let Poll::Ready(result) = this.poll_step(context) else { return Poll::Pending };
-        if let Err(error) = &result {
-            this.failed = Some(error.clone());
-        }
-        Poll::Ready(result.transpose())
+        Poll::Ready(result.inspect_err(|error| this.fail(error)).transpose())
     }
 }
 
@@ -37,11 +34,10 @@ impl<S: WalStore> Follow<S> {
                 Ok(None) => {}
                 result => return Poll::Ready(result),
             }
-            let look = self.source.listen(self.next, &self.bell);
+            let look = self.source.listen(self.reached.read, &self.bell);
             match self.bell.poll(context.waker().clone()) {
                 Heard::Stopped => return Poll::Ready(Ok(None)),
                 Heard::Rung(verdict) => {
-                    self.looking = false;
                     if let Err(error) = self.hear(verdict) {
                         return Poll::Ready(Err(error));
                     }

@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use super::bell::Bell;
-use super::follow::Source;
+use super::follow::{Reached, Source};
 use super::iter::{Beside, WalIter};
-use super::record::Record;
-use crate::checksum;
 use crate::error::{Result, WalError};
 use crate::format::segment::SegmentHeader;
 use crate::lsn::Lsn;
@@ -26,21 +24,8 @@ pub(super) struct Watch {
     look: Look,
     /// Nobody has looked since the look.
     unused: bool,
-    /// Nothing was read yet: the place may be no record's.
-    fresh: bool,
-    /// What was read last: the segment that held it, and what its frame says of it.
-    last: Option<Seen>,
     took: Duration,
     pause: Duration,
-}
-
-/// A record that was yielded.
-#[derive(Debug, Clone, Copy)]
-struct Seen {
-    lsn: u64,
-    checksum: u32,
-    /// The segment that held it.
-    seq: u64,
 }
 
 impl Watch {
@@ -49,8 +34,6 @@ impl Watch {
             store: Arc::clone(store),
             look: look.clone(),
             unused: true,
-            fresh: true,
-            last: None,
             took: Duration::ZERO,
             pause: PAUSES.0,
         }
@@ -60,39 +43,19 @@ impl Watch {
         self.look.live.iter().map(|header| LiveSegment::new(*header)).collect()
     }
 
-    /// The segment of the live chain that holds an LSN.
-    fn seq_of(&self, lsn: u64) -> u64 {
-        let holds = |segment: &&SegmentHeader| segment.base <= lsn;
-        self.look.live.iter().rev().find(holds).map_or(0, |segment| segment.seq)
-    }
-
     fn beside(&self) -> Option<(Arc<dyn Beside>, u64)> {
         Some((Arc::clone(&self.store) as _, 0))
     }
 
-    /// Whether what was yielded last is still there. A log that was opened anew carries records
-    /// over into another segment; one that was cut has other ones there.
-    fn stands(&mut self, at: u64) -> Result<bool> {
-        let Some(last) = self.last.filter(|last| last.lsn >= self.look.head) else {
-            return Ok(true);
+    /// Whether what lies below `at` is what it was in an earlier look, all of which was durable. A
+    /// log that is opened anew carries nothing below that into another segment, so that only a cut,
+    /// a repair, or another log has another one there.
+    fn stands(&self, before: &Look, at: u64) -> bool {
+        let holder = |look: &Look| {
+            let holds = |segment: &&SegmentHeader| segment.base < at;
+            look.live.iter().rev().find(holds).map(|segment| (segment.seq, segment.salt))
         };
-        let seq = self.seq_of(last.lsn);
-        if seq == last.seq {
-            return Ok(true);
-        }
-        let (store, live) = (Arc::clone(&self.store), self.live());
-        let head = self.look.head;
-        let cursor = WalIter::over(store, live, head, last.lsn, at, self.beside());
-        let mut cursor = match cursor {
-            Err(WalError::NotARecord { .. } | WalError::Corruption { .. }) => return Ok(false),
-            cursor => cursor?,
-        };
-        let same = match cursor.read_next() {
-            Some(Ok(record)) => checksum::of(record.data()) == last.checksum,
-            _ => false,
-        };
-        self.last = Some(Seen { seq, ..last });
-        Ok(same && cursor.next().is_none() && cursor.reached() == at)
+        at <= self.look.head || holder(before) == holder(&self.look)
     }
 
     fn gone(&self, at: u64) -> WalError {
@@ -101,31 +64,32 @@ impl Watch {
 }
 
 impl Source<FileStore> for Watch {
-    fn ahead(&mut self, at: u64, cursor: &mut Option<WalIter<FileStore>>) -> Result<bool> {
+    fn ahead(&mut self, at: &mut Reached, cursor: &mut Option<WalIter<FileStore>>) -> Result<bool> {
         if !std::mem::take(&mut self.unused) {
             let begun = now();
-            self.look = survey_read_only(&*self.store)?;
+            let look = survey_read_only(&*self.store)?;
             self.took = begun.elapsed();
+            let before = std::mem::replace(&mut self.look, look);
+            if !self.stands(&before, at.yielded) {
+                return Err(self.gone(at.yielded));
+            }
+            if !self.stands(&before, at.read) {
+                at.read = at.yielded;
+            }
         }
         let (head, end) = (self.look.head, self.look.end);
-        if at < head || at > end || !self.stands(at)? {
-            return Err(self.gone(at));
+        if at.read < head || at.yielded > end {
+            return Err(self.gone(at.yielded));
         }
-        if at == end {
+        if at.read >= end {
             return Ok(false);
         }
         self.pause = PAUSES.0;
         let (store, live, beside) = (Arc::clone(&self.store), self.live(), self.beside());
-        *cursor = Some(match std::mem::take(&mut self.fresh) {
-            true => WalIter::over(store, live, head, at, end, beside)?,
-            false => WalIter::at_boundary(store, live, at, end, beside),
-        });
+        let new = WalIter::at_boundary(store, live, at.read, end, beside);
+        *cursor = Some(if at.sure || at.read == head { new } else { new.require_frame()? });
+        at.sure = true;
         Ok(true)
-    }
-
-    fn yielded(&mut self, record: &Record) {
-        let lsn = record.lsn().get();
-        self.last = Some(Seen { lsn, checksum: checksum::of(record), seq: self.seq_of(lsn) });
     }
 
     fn head(&self) -> u64 {

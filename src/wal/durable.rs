@@ -110,25 +110,28 @@ impl Future for Durable {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
         let this = self.get_mut();
+        let refused = this.log.check();
         let verdict = match (&this.state, &this.target) {
             (State::Done(result), _) => return Poll::Ready(result.clone()),
-            (_, Ok(target)) if this.log.is_durable(*target) => Some(Ok(())),
+            (_, Ok(target)) if this.log.is_durable(*target) => {
+                this.forget();
+                Some(Ok(()))
+            }
+            (_, Err(error)) => Some(Err(error.clone())),
+            _ if refused.is_err() => return Poll::Ready(refused),
             (State::New, _) => this.register(context.waker().clone()),
             (State::Registered { cell, .. }, _) => cell.poll(context.waker().clone()),
         };
         let Some(result) = verdict else { return Poll::Pending };
-        this.forget();
         this.state = State::Done(result.clone());
         Poll::Ready(result)
     }
 }
 
 impl Durable {
-    /// Takes back what is registered and was not called.
+    /// Takes back what is registered, if it was not called.
     fn forget(&mut self) {
-        if let State::Registered { cell, ticket: Some(ticket) } = &self.state
-            && cell.0.lock().verdict.is_none()
-        {
+        if let State::Registered { ticket: Some(ticket), .. } = &self.state {
             self.log.cancel(*ticket);
         }
     }
@@ -155,7 +158,8 @@ impl<S: WalStore> Wal<S> {
     /// When it is ready with `Ok`: durable, the record, its batch, and everything before it.
     ///
     /// # Concurrency
-    /// Takes no lock and blocks for nothing. The first future that is polled, or callback, starts
+    /// Blocks for nothing but the few instructions in which another thread cuts or closes the log.
+    /// The first future that is polled, or callback, starts
     /// one thread, which leads the syncs that only futures and callbacks ask for, and wakes tasks.
     ///
     /// # Errors

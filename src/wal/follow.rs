@@ -7,7 +7,7 @@ use crate::commit::{Demand, Ticket};
 use crate::error::{Result, WalError};
 use crate::flush::{Engine, Notices, Storage};
 use crate::lsn::{ALIGNMENT, Lsn, Place};
-use crate::reader::{Bell, Beside, Follow, Record, Source, WalIter};
+use crate::reader::{Bell, Beside, Follow, Reached, Source, WalIter};
 use crate::store::WalStore;
 use crate::sync::Arc;
 
@@ -18,12 +18,10 @@ struct Live<S: WalStore> {
     era: u64,
     /// What rings the bell.
     notice: Option<Ticket>,
-    /// Nothing was read yet: the place may be no record's.
-    fresh: bool,
 }
 
 impl<S: WalStore> Source<S> for Live<S> {
-    fn ahead(&mut self, at: u64, cursor: &mut Option<WalIter<S>>) -> Result<bool> {
+    fn ahead(&mut self, at: &mut Reached, cursor: &mut Option<WalIter<S>>) -> Result<bool> {
         self.engine.check_process()?;
         let storage = self.engine.backing();
         let seen = || {
@@ -34,32 +32,35 @@ impl<S: WalStore> Source<S> for Live<S> {
         let ((durable, live, head), era) = self.engine.in_one_era(seen);
         if era != self.era {
             match self.engine.lowest_cut_since(self.era) {
-                Some(cut) if cut < at => return Err(self.engine.cut_off(cut)),
-                _ => (self.era, *cursor) = (era, None),
+                Some(cut) if cut < at.yielded => return Err(self.engine.cut_off(cut)),
+                Some(cut) => at.read = at.read.min(cut),
+                None => {}
             }
+            (self.era, *cursor) = (era, None);
         }
-        if at < head {
-            return Err(WalError::Truncated { lsn: Lsn::new(at), head: Lsn::new(head) });
+        if at.read < head {
+            let (lsn, head) = (Lsn::new(at.read), Lsn::new(head));
+            return Err(WalError::Truncated { lsn, head });
         }
-        if at >= durable {
+        if at.read >= durable {
             return Ok(false);
         }
-        if let Some(cursor) = cursor {
-            cursor.go_on(live, durable)?;
+        // One segment at a time, so that it holds no other one that is removed meanwhile.
+        let next = live.partition_point(|segment| segment.header.base <= at.read);
+        let end = live.get(next).map_or(durable, |next| next.header.base.min(durable));
+        let holder: Vec<_> = live.into_iter().take(next).next_back().into_iter().collect();
+        let base = holder.first().map(|segment| segment.header.base);
+        if let Some(cursor) = cursor.as_mut().filter(|cursor| cursor.base() == base) {
+            cursor.go_on(end)?;
             return Ok(true);
         }
         let store = Arc::clone(storage.store());
         let beside: Arc<dyn Beside> = Arc::clone(&self.engine) as _;
-        let beside = Some((beside, era));
-        *cursor = Some(match self.fresh {
-            true => WalIter::over(store, live, head, at, durable, beside)?,
-            false => WalIter::at_boundary(store, live, at, durable, beside),
-        });
-        self.fresh = false;
+        let new = WalIter::at_boundary(store, holder, at.read, end, Some((beside, era)));
+        *cursor = Some(if at.sure || at.read == head { new } else { new.require_frame()? });
+        at.sure = true;
         Ok(true)
     }
-
-    fn yielded(&mut self, _record: &Record) {}
 
     fn head(&self) -> u64 {
         self.engine.backing().control().head()
@@ -126,7 +127,7 @@ impl<S: WalStore> Wal<S> {
             return Err(WalError::NotARecord { lsn: from });
         }
         let engine = Arc::clone(&self.engine);
-        let live = Live { engine, era: end.era, notice: None, fresh: true };
-        Follow::new(Box::new(live), from.get())
+        let live = Live { engine, era: end.era, notice: None };
+        Follow::new(Box::new(live), from.get(), from.get() == end.lsn)
     }
 }

@@ -4,7 +4,7 @@ use std::thread;
 
 use cohort_wal::{Follow, Lsn, Wal, WalError, WalOptions};
 
-use crate::common::{Dice, Id, deadline, identify, payload, smallest};
+use crate::common::{self, Dice, Id, deadline, identify, payload, smallest};
 use crate::{data, ready};
 
 fn follow(dir: &std::path::Path, from: Lsn) -> Follow {
@@ -92,6 +92,48 @@ fn one_that_has_seen_what_was_cut_off_is_told_and_another_goes_on() {
             Ok(record) if record.data() == b"new" => {}
             other => assert_eq!(other.unwrap().data(), b"two"),
         }
+    });
+}
+
+/// The same LSNs again, and the record before the place the same as well.
+#[test]
+fn what_takes_the_place_of_what_was_cut_off_is_not_taken_for_it() {
+    deadline(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let wal = smallest().open(dir.path()).unwrap();
+        let kept = wal.append(b"kept").unwrap();
+        ["old", "end"].map(|record| wal.append(record.as_bytes()).unwrap());
+        wal.close().unwrap();
+        let mut seen = follow(dir.path(), Lsn::new(0));
+        assert_eq!(ready(&mut seen).len(), 3);
+        let reader = WalOptions::new().open_read_only(dir.path()).unwrap();
+        let mut resumed = reader.follow(reader.end_lsn()).unwrap();
+        let wal = smallest().open(dir.path()).unwrap();
+        wal.truncate_after(kept).unwrap();
+        ["new", "end", "and"].map(|record| wal.append(record.as_bytes()).unwrap());
+        wal.close().unwrap();
+        assert!(matches!(seen.next(), Some(Err(WalError::Truncated { .. }))));
+        assert!(matches!(resumed.next(), Some(Err(WalError::Truncated { .. }))));
+    });
+}
+
+#[test]
+fn another_log_in_the_same_directory_is_not_followed() {
+    deadline(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |records: &[&[u8]]| {
+            let wal = smallest().open(dir.path()).unwrap();
+            records.iter().for_each(|record| assert!(wal.append(record).is_ok()));
+            wal.close().unwrap();
+        };
+        write(&[b"one", b"two"]);
+        let mut follower = follow(dir.path(), Lsn::new(0));
+        assert_eq!(ready(&mut follower).len(), 2);
+        for name in common::directory(dir.path()).keys() {
+            std::fs::remove_file(dir.path().join(name)).unwrap();
+        }
+        write(&[b"one", b"two", b"three"]);
+        assert!(follower.next().unwrap().is_err());
     });
 }
 

@@ -3,6 +3,7 @@
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use cohort_wal::{Follow, Lsn, Record, Result, WalError, WalOptions, WalStore};
 use futures_core::Stream;
@@ -76,5 +77,22 @@ fn a_directory_can_be_streamed_too() {
         let record = pollster::block_on(next(&mut follower)).unwrap().unwrap();
         assert_eq!(record.data(), b"late");
         appender.join().unwrap();
+    });
+}
+
+#[test]
+fn a_directory_can_be_waited_for_in_both_ways() {
+    deadline(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let wal = smallest().open(dir.path()).unwrap();
+        let reader = WalOptions::new().open_read_only(dir.path()).unwrap();
+        let mut follower = reader.follow(Lsn::new(0)).unwrap();
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(pin!(&mut follower).poll_next(&mut context).is_pending());
+        assert!(follower.next_timeout(Duration::from_millis(50)).unwrap().is_none());
+        wal.append(b"late").unwrap();
+        wal.close().unwrap();
+        let record = pollster::block_on(next(&mut follower)).unwrap().unwrap();
+        assert_eq!(record.data(), b"late");
     });
 }

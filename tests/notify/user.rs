@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Wake, Waker};
 
+use cohort_wal::WalError;
+
 use crate::common::deadline;
+use crate::faulty::Op;
 use crate::{FaultyWal, begin_sync, hold_syncs, open, poll};
 
 struct Bomb;
@@ -180,5 +183,36 @@ fn a_waker_that_panics_harms_nobody() {
         told.recv().unwrap().unwrap();
         assert!(poll(&mut future, Waker::noop()).is_ready());
         first.join().unwrap().unwrap();
+    });
+}
+
+/// A store that waits for its own log, in the stage that it is called in.
+#[test]
+fn waiting_inside_a_stage_is_refused() {
+    deadline(|| {
+        let (wal, script) = open();
+        let lsn = wal.append(b"").unwrap();
+        let log = Arc::downgrade(&wal);
+        let refused = Arc::new(AtomicUsize::new(0));
+        let (counter, made) = (Arc::clone(&refused), Mutex::new(Some(wal.durable(lsn))));
+        script.hook(move |op, _| {
+            let Some(wal) = log.upgrade().filter(|_| op == Op::Sync) else { return };
+            let outside = made.lock().unwrap().take();
+            let mut results = vec![
+                pollster::block_on(wal.durable(lsn)),
+                wal.durable(lsn).wait(),
+                outside.map_or(Err(WalError::Reentrant), pollster::block_on),
+            ];
+            wal.on_durable(lsn, move |result| assert!(result.is_err()));
+            results
+                .push(wal.follow(lsn).and_then(|mut follower| follower.next().unwrap()).map(drop));
+            let reentrant =
+                |result: &cohort_wal::Result<()>| matches!(result, Err(WalError::Reentrant));
+            assert!(results.iter().all(reentrant), "{results:?}");
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
+        pollster::block_on(wal.durable(lsn)).unwrap();
+        assert!(refused.load(Ordering::Relaxed) > 0);
+        script.hook(|_, _| {});
     });
 }

@@ -45,8 +45,8 @@ const TABLE: [Row; 22] = [
         "reader",
         3,
         &[
-            "checksum", "error", "format", "lsn", "options", "recovery", "scan", "segments",
-            "snapshot", "store", "sync",
+            "error", "format", "lsn", "options", "recovery", "scan", "segments", "snapshot",
+            "store", "sync",
         ],
     ),
     (
