@@ -14,5 +14,6 @@ pub mod generate;
 pub mod history;
 pub mod ledger;
 pub mod machine;
+pub mod notify;
 pub mod schedule;
 pub mod work;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cohort_wal::sim::SimCall;
 use cohort_wal::{Lsn, Wal, WalError};
@@ -12,6 +13,7 @@ use simulation::record::{identify, payload};
 use crate::disk::Disk;
 use crate::ledger::{Before, Ledger, Seen};
 use crate::machine::Machine;
+use crate::notify::{Outstanding, block_on, poll_and_drop};
 
 /// An operation on a log.
 #[derive(Clone, PartialEq, Eq)]
@@ -30,6 +32,14 @@ pub enum Op {
     Sync,
     /// Wait until an own record is durable: the last but so many.
     Wait(usize),
+    /// The same by a future.
+    Await(usize),
+    /// Have a callback acknowledge an own record: the last but so many.
+    Notify(usize),
+    /// Drop a future that was polled for an own record: the last but so many.
+    Forgo(usize),
+    /// Follow from the head on as far as the log is durable.
+    Follow,
     /// Rotate.
     Rotate,
     /// Forget what is before an own record: the last but so many.
@@ -53,6 +63,10 @@ impl fmt::Debug for Op {
             Self::Flush => f.write_str("Flush"),
             Self::Sync => f.write_str("Sync"),
             Self::Wait(back) => write!(f, "Wait({back})"),
+            Self::Await(back) => write!(f, "Await({back})"),
+            Self::Notify(back) => write!(f, "Notify({back})"),
+            Self::Forgo(back) => write!(f, "Forgo({back})"),
+            Self::Follow => f.write_str("Follow"),
             Self::Rotate => f.write_str("Rotate"),
             Self::Truncate(back) => write!(f, "Truncate({back})"),
             Self::Read => f.write_str("Read"),
@@ -71,6 +85,8 @@ pub struct Worker<D: Disk> {
     owner: u64,
     /// The own units whose place is known, with their last record's place.
     own: Vec<(usize, u64)>,
+    /// Callbacks that were not called yet.
+    callbacks: Arc<Outstanding>,
 }
 
 impl<D: Disk> Worker<D> {
@@ -82,15 +98,17 @@ impl<D: Disk> Worker<D> {
         ledger: Arc<Ledger>,
         owner: u64,
     ) -> Self {
-        Self { wal, machine, ledger, owner, own: Vec::new() }
+        Self { wal, machine, ledger, owner, own: Vec::new(), callbacks: Arc::default() }
     }
 
     /// Does one thing after the other, until the computer dies or a promise is broken.
     pub fn work(&mut self, ops: &[Op]) {
         for op in ops {
-            let Some(before) = self.ledger.begin() else { return };
+            let Some(before) = self.ledger.begin() else { break };
             self.act(op, &before);
         }
+        // Each is called, whatever happens.
+        self.callbacks.wait();
     }
 
     fn act(&mut self, op: &Op, before: &Before) {
@@ -102,7 +120,11 @@ impl<D: Disk> Worker<D> {
             Op::Flush => self.promised("flush", Wal::flush, Promise::Flushed, before),
             Op::Sync => self.promised("sync", Wal::sync, Promise::Durable, before),
             Op::Rotate => self.promised("rotate", Wal::rotate, Promise::Flushed, before),
-            Op::Wait(back) => self.wait(*back, before),
+            Op::Wait(back) => self.wait(*back, Wal::wait_durable, before),
+            Op::Await(back) => self.wait(*back, |wal, lsn| block_on(wal.durable(lsn)), before),
+            Op::Notify(back) => self.notify(*back),
+            Op::Forgo(back) => self.forgo(*back),
+            Op::Follow => self.follow(before),
             Op::Truncate(back) => self.truncate(*back, before),
             Op::Read => self.read(before),
             Op::Close => self.close(before),
@@ -188,9 +210,14 @@ impl<D: Disk> Worker<D> {
         }
     }
 
-    fn wait(&self, back: usize, before: &Before) {
+    fn wait(
+        &self,
+        back: usize,
+        call: impl Fn(&Wal<Machine<D>>, Lsn) -> cohort_wal::Result<()>,
+        before: &Before,
+    ) {
         let Some((unit, lsn)) = self.own(back) else { return };
-        let result = self.wal.wait_durable(Lsn::new(lsn));
+        let result = call(&self.wal, Lsn::new(lsn));
         let durable = self.durable();
         if result.is_ok() {
             self.ledger.promise(&[unit], Promise::Durable);
@@ -199,6 +226,51 @@ impl<D: Disk> Worker<D> {
         // What is durable already is reported so on a poisoned log too; `durable` does not move.
         let before = Before { poisoned: false, ..before.clone() };
         self.ledger.end("wait", &before, &result, durable);
+    }
+
+    fn notify(&self, back: usize) {
+        let Some((unit, lsn)) = self.own(back) else { return };
+        let (ledger, callbacks) = (Arc::clone(&self.ledger), Arc::clone(&self.callbacks));
+        callbacks.rise();
+        self.wal.on_durable(Lsn::new(lsn), move |result| {
+            if result.is_ok() {
+                ledger.promise(&[unit], Promise::Durable);
+            }
+            callbacks.fall();
+        });
+    }
+
+    fn forgo(&self, back: usize) {
+        if let Some((_, lsn)) = self.own(back) {
+            poll_and_drop(self.wal.durable(Lsn::new(lsn)));
+        }
+    }
+
+    /// What a follower shows without waiting is durable.
+    fn follow(&self, before: &Before) {
+        let mut seen = Seen::new();
+        let end = self.wal.follow(self.wal.head_lsn()).and_then(|mut follower| {
+            while let Some(record) = follower.next_timeout(Duration::ZERO)? {
+                let (lsn, key) = (record.lsn().get(), identify(&record));
+                self.expect(key.is_some(), || format!("{lsn} is not a record"));
+                seen.push((lsn, key.unwrap_or(u64::MAX)));
+            }
+            Ok(())
+        });
+        let durable = self.durable();
+        if let Some((last, _)) = seen.last().copied() {
+            self.expect(last < durable, || format!("{last} is shown, durable {durable}"));
+        }
+        match &end {
+            Err(error @ WalError::Io { .. }) => self.unreadable(error),
+            Err(WalError::Truncated { .. }) => {}
+            // What is durable is shown on a poisoned log too.
+            end => {
+                let before = Before { poisoned: false, ..before.clone() };
+                self.ledger.end("follow", &before, end, durable);
+            }
+        }
+        self.ledger.saw(seen);
     }
 
     fn close(&self, before: &Before) {

@@ -107,6 +107,33 @@ fn a_seed_names_one_schedule() {
 }
 
 #[test]
+fn futures_callbacks_and_threads_share_syncs_and_nobody_is_forgotten() {
+    explore("futures_callbacks_and_threads_share_syncs_and_nobody_is_forgotten", |seed| {
+        let task = vec![Op::Append(24), Op::Await(0), Op::Append(24), Op::Await(0)];
+        let mut threads = vec![task; 4];
+        let called = [Op::Append(24), Op::Notify(0), Op::Append(24), Op::Notify(0), Op::Notify(1)];
+        threads.push(called.to_vec());
+        threads.push(vec![Op::Append(50), Op::Forgo(0), Op::Append(50), Op::Forgo(0)]);
+        threads.push(vec![Op::Follow, Op::Commit(24), Op::Follow, Op::Append(900), Op::Follow]);
+        if seed % 3 == 0 {
+            threads.push(vec![Op::Rotate, Op::Commit(24), Op::Close]);
+        }
+        let mut life = life(threads);
+        life.death = (seed % 2 == 1).then_some(40 + seed % 37);
+        if seed % 5 == 0 {
+            let kinds = [
+                SimFaultKind::Error(std::io::ErrorKind::Other),
+                SimFaultKind::Error(std::io::ErrorKind::StorageFull),
+                SimFaultKind::Panic,
+            ];
+            let calls = [SimCall::Sync, SimCall::Write];
+            life.troubles.push(trouble(pick(&kinds, seed / 5), pick(&calls, seed / 15), seed % 4));
+        }
+        history(seed, life)
+    });
+}
+
+#[test]
 fn group_commit_acknowledges_what_is_durable_and_forgets_nobody() {
     explore("group_commit_acknowledges_what_is_durable_and_forgets_nobody", |seed| {
         let mut threads = vec![vec![Op::Commit(24); 5]; 8];
