@@ -23,6 +23,7 @@
 //! let spans = inspection.frames(segment.seq)?.collect::<Result<Vec<Span>, _>>()?;
 //! assert_eq!((spans[1].start, spans[1].content), (two, Content::Record));
 //! assert_eq!(spans[1].standing, Standing::Durable);
+//! assert_eq!(spans[1].header.unwrap().len, 3);
 //!
 //! let frame = inspection.frame_at(segment.seq, two)?.unwrap();
 //! assert_eq!(frame.body(), b"two");
@@ -36,13 +37,15 @@
 mod frame;
 mod listing;
 mod spans;
+mod watch;
 
 use std::fmt;
 use std::path::Path;
 
 pub use frame::{Fields, Frame};
 pub use listing::{ControlClaim, ControlSlot, Segment, SegmentHeader, SegmentState, SnapshotFile};
-pub use spans::{Content, Frames, Span, Standing};
+pub use spans::{Content, FrameHeader, Frames, Span, Standing};
+pub use watch::Watch;
 
 use crate::error::{Result, WalError};
 use crate::format::{name, segment};
@@ -303,6 +306,40 @@ impl Inspection {
         let look = self.inventory.look.as_ref();
         let standing = spans::Bounds::of(look, seq, self.cut(seq)).standing(lsn.get());
         Frame::read(self.opened(seq)?, path, standing, lsn.get())
+    }
+
+    /// The frames that a writer adds, from [`end_lsn`](Self::end_lsn) on, as they come.
+    ///
+    /// # Errors
+    /// What the log is [refused](Self::refusal) for, and as [`frames`](Self::frames).
+    ///
+    /// # Examples
+    /// ```
+    /// # use cohort_wal::{Wal, inspect::Inspection};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// let wal = Wal::open(dir.path())?;
+    /// let mut watch = Inspection::open(dir.path())?.watch()?;
+    /// assert!(watch.next_frame()?.is_none());
+    /// let lsn = wal.append_and_sync(b"record")?;
+    /// assert_eq!(watch.next_frame()?.unwrap().start, lsn);
+    /// assert!(watch.next_frame()?.is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn watch(&self) -> Result<Watch> {
+        if let Some(refusal) = self.refusal() {
+            return Err(refusal.clone());
+        }
+        let end = self.end_lsn().unwrap_or_default();
+        let holds = |segment: &&Segment| {
+            let base = segment.header.as_ref().ok().map(|header| header.base);
+            segment.state.is_live() && base.is_some_and(|base| base <= end)
+        };
+        let newest = self.segments.iter().rev().find(holds);
+        let seq = newest.map_or(0, |segment| segment.seq);
+        let Opened { file, header, .. } = self.opened(seq)?;
+        Ok(Watch::new(Arc::clone(&self.store), file, header, end.get()))
     }
 
     /// The base of a live segment's successor.

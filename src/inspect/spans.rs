@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::Opened;
 use crate::error::Result;
-use crate::format::frame::Kind;
+use crate::format::frame::{Header, Kind};
 use crate::format::segment::{FIRST_FRAME, SegmentHeader};
 use crate::lsn::Lsn;
 use crate::recovery::Look;
@@ -29,6 +29,27 @@ pub struct Span {
     pub content: Content,
     /// What the log says of this place.
     pub standing: Standing,
+    /// What the header of the frame says; none of bytes that are no valid frame.
+    pub header: Option<FrameHeader>,
+}
+
+/// What the header of a valid frame says, besides what kind of frame it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FrameHeader {
+    /// Bytes of the body: of a record, what the caller appended, unless it is encoded.
+    pub len: u32,
+    /// Others of the same batch follow.
+    pub more: bool,
+    /// All below was durable when the frame was appended; none: no information.
+    pub watermark: Option<Lsn>,
+}
+
+impl From<&Header> for FrameHeader {
+    fn from(header: &Header) -> Self {
+        let watermark = header.watermark.map(Lsn::new);
+        Self { len: header.len, more: header.more(), watermark }
+    }
 }
 
 /// What a range of a segment holds.
@@ -78,6 +99,16 @@ impl Span {
     pub fn is_damage(&self) -> bool {
         let is_frame = matches!(self.content, Content::Record | Content::Pad);
         self.standing == Standing::Durable && !is_frame
+    }
+}
+
+impl Content {
+    /// What a valid frame holds.
+    pub(super) fn of(header: &Header) -> Self {
+        match header.kind {
+            Kind::Record => Self::Record,
+            Kind::Pad => Self::Pad,
+        }
     }
 }
 
@@ -172,7 +203,8 @@ impl Frames {
     fn span(&self, start: u64, end: u64, content: Content) -> Span {
         let offset = start.saturating_sub(self.header.base).saturating_add(FIRST_FRAME);
         let standing = self.bounds.standing(start);
-        Span { start: Lsn::new(start), end: Lsn::new(end), offset, content, standing }
+        let (start, end) = (Lsn::new(start), Lsn::new(end));
+        Span { start, end, offset, content, standing, header: None }
     }
 
     fn advance(&mut self) -> Result<Option<Span>> {
@@ -183,12 +215,9 @@ impl Frames {
             let Some(scanner) = &mut self.scanner else { return Ok(None) };
             match scanner.next()? {
                 Step::Frame { lsn, header } => {
-                    let content = match header.kind {
-                        Kind::Record => Content::Record,
-                        Kind::Pad => Content::Pad,
-                    };
                     let end = lsn.saturating_add(header.frame_bytes());
-                    return Ok(Some(self.span(lsn, end, content)));
+                    let span = self.span(lsn, end, Content::of(&header));
+                    return Ok(Some(Span { header: Some(FrameHeader::from(&header)), ..span }));
                 }
                 Step::Invalid { lsn, why } => {
                     let Skipped { to, dirt_end } = scanner.skip_invalid()?;
