@@ -10,6 +10,7 @@ mod clock;
 mod dump;
 mod explain;
 mod failure;
+mod histogram;
 mod info;
 mod ls;
 mod map;
@@ -18,6 +19,7 @@ mod payload;
 mod progress;
 mod repair;
 mod salvage;
+mod stats;
 mod terminal;
 mod verify;
 
@@ -55,6 +57,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Draw what the bytes of every segment are, one strip for each. Changes nothing.
     Map(map::MapArgs),
+    /// Sum up a log: sizes, cohorts, and with --live how fast it grows. Changes nothing.
+    Stats(stats::StatsArgs),
 }
 
 /// What a command that ran to its end found.
@@ -75,6 +79,7 @@ fn main() -> ExitCode {
         Command::Dump(args) => dump::execute(&args),
         Command::Explain(args) => explain::execute(&args),
         Command::Map(args) => map::execute(&args),
+        Command::Stats(args) => stats::execute(&args),
     };
     match outcome {
         Ok(Verdict::Clean) => ExitCode::SUCCESS,

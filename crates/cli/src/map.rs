@@ -281,13 +281,17 @@ impl Kind {
 
 impl From<&Span> for Damage {
     fn from(span: &Span) -> Self {
-        let why = match span.content {
-            Content::Invalid { why } => why,
-            Content::Missing => "the file ends before",
-            _ => "there are only zeros",
-        };
         let (start, end) = (Some(span.start.get()), Some(span.end.get()));
-        Self { start, end, offset: span.offset, why }
+        Self { start, end, offset: span.offset, why: why(span.content) }
+    }
+}
+
+/// Why a place is damaged that holds this and no frame.
+pub(crate) fn why(content: Content) -> &'static str {
+    match content {
+        Content::Invalid { why } => why,
+        Content::Missing => "the file ends before",
+        _ => "there are only zeros",
     }
 }
 

@@ -91,7 +91,8 @@ pub(crate) struct BenchArgs {
     json: bool,
 }
 
-fn seconds(text: &str) -> Result<f64, String> {
+/// Parses how long to go on.
+pub(crate) fn seconds(text: &str) -> Result<f64, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if seconds > 0.0 && seconds <= MAX_SECONDS {
         Ok(seconds)

@@ -103,7 +103,7 @@ pub(crate) fn look_json(dir: &Path, args: &[&str], code: i32) -> Value {
 }
 
 /// Every way to look at a whole log.
-pub(crate) fn every_command() -> [Vec<&'static str>; 8] {
+pub(crate) fn every_command() -> [Vec<&'static str>; 10] {
     [
         vec!["ls"],
         vec!["ls", "--records"],
@@ -113,6 +113,8 @@ pub(crate) fn every_command() -> [Vec<&'static str>; 8] {
         vec!["explain", "0", "--full", "--json"],
         vec!["map"],
         vec!["map", "--json"],
+        vec!["stats"],
+        vec!["stats", "--json"],
     ]
 }
 
