@@ -1,8 +1,9 @@
 //! [`Histogram`]: how values are distributed: quantiles, powers of two, bars.
 //!
-//! Its memory does not depend on how many values there are. Each power of two is divided into
-//! [`CELLS`] cells, so that a quantile is at most a thousandth too low; below twice that many it is
-//! exact. Count, sum, least and greatest value are exact always.
+//! [`hdrhistogram`] counts, to three digits and in constant memory: a quantile is at most a
+//! thousandth too low, below 2048 it is exact. No cell of it reaches over a power of two, so the
+//! buckets are exact too. Least and greatest value it would round, and a sum it has not: those are
+//! kept beside it.
 
 use std::fmt::Write as _;
 
@@ -10,19 +11,15 @@ use serde::Serialize;
 
 use crate::output::grouped;
 
-/// Cells of each power of two, and how many bits that is.
-const CELLS: usize = 1 << CELL_BITS;
-const CELL_BITS: u32 = 10;
+const DIGITS: u8 = 3;
 /// Rows without a value are left out where there are more than so many in a row.
 const MAX_EMPTY_ROWS: usize = 3;
 const BAR_COLUMNS: u64 = 36;
 
 /// Values and how often each came, to three digits.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 pub(crate) struct Histogram {
-    /// As many as the greatest value needs.
-    cells: Vec<u64>,
-    count: u64,
+    cells: hdrhistogram::Histogram<u64>,
     sum: u128,
     /// Least and greatest value, if there is one.
     range: Option<(u64, u64)>,
@@ -60,6 +57,14 @@ pub(crate) enum Unit {
     Bytes,
 }
 
+impl Default for Histogram {
+    #[expect(clippy::expect_used, reason = "three digits fit into any range")]
+    fn default() -> Self {
+        let cells = hdrhistogram::Histogram::new_with_max(u64::MAX, DIGITS);
+        Self { cells: cells.expect("all values, to three digits"), sum: 0, range: None }
+    }
+}
+
 impl Histogram {
     pub(crate) fn record(&mut self, value: u64) {
         self.record_times(value, 1);
@@ -70,33 +75,21 @@ impl Histogram {
         if times == 0 {
             return;
         }
-        let cell = cell_of(value);
-        if cell >= self.cells.len() {
-            self.cells.resize(cell + 1, 0);
-        }
-        self.cells[cell] += times;
-        self.count += times;
+        self.cells.saturating_record_n(value, times);
         self.sum += u128::from(value) * u128::from(times);
         let (min, max) = self.range.unwrap_or((value, value));
         self.range = Some((min.min(value), max.max(value)));
     }
 
-    #[cfg(test)]
     pub(crate) fn count(&self) -> u64 {
-        self.count
+        self.cells.len()
     }
 
-    /// The least value that `per_mille` of a thousand are not above, to three digits.
-    pub(crate) fn quantile(&self, per_mille: u64) -> Option<u64> {
-        let (min, max) = self.range?;
-        let rank = u128::from(self.count) * u128::from(per_mille);
-        let mut seen = 0;
-        let reaches = |count: &u64| {
-            seen += u128::from(*count);
-            seen * 1000 >= rank && *count > 0
-        };
-        let cell = self.cells.iter().position(reaches)?;
-        Some(if cell == cell_of(max) { max } else { start_of(cell).max(min) })
+    /// The least value that so many of all are not above, to three digits.
+    pub(crate) fn quantile(&self, quantile: f64) -> Option<u64> {
+        let (min, _) = self.range?;
+        let value = self.cells.value_at_quantile(quantile);
+        Some(self.cells.lowest_equivalent(value).max(min))
     }
 
     pub(crate) fn max(&self) -> Option<u64> {
@@ -105,11 +98,11 @@ impl Histogram {
 
     pub(crate) fn summary(&self) -> Summary {
         Summary {
-            count: self.count,
+            count: self.count(),
             sum: self.sum,
             min: self.range.map(|(min, _)| min),
-            median: self.quantile(500),
-            p99: self.quantile(990),
+            median: self.quantile(0.5),
+            p99: self.quantile(0.99),
             max: self.max(),
             buckets: self.buckets(),
         }
@@ -120,8 +113,7 @@ impl Histogram {
         let Some((min, max)) = self.range else { return Vec::new() };
         let bucket = |power: u32| {
             let (start, end) = bounds(power);
-            let cells = cell_of(start)..(cell_of(end - 1) + 1).min(self.cells.len());
-            Bucket { start, end, count: self.cells[cells].iter().sum() }
+            Bucket { start, end, count: self.cells.count_between(start, end - 1) }
         };
         (power_of(min)..=power_of(max)).map(bucket).collect()
     }
@@ -189,57 +181,41 @@ fn bounds(power: u32) -> (u64, u64) {
     (power.checked_sub(1).map_or(0, bound), bound(power))
 }
 
-/// The cell of a value. Values below two times [`CELLS`] have one each.
-fn cell_of(value: u64) -> usize {
-    let shift = power_of(value).saturating_sub(CELL_BITS + 1);
-    let cell = usize::try_from(value >> shift).unwrap_or(0);
-    cell + CELLS * usize::try_from(shift).unwrap_or(0)
-}
-
-/// The least value of a cell, saturated.
-fn start_of(cell: usize) -> u64 {
-    if cell < 2 * CELLS {
-        return u64::try_from(cell).unwrap_or(u64::MAX);
-    }
-    let shift = u32::try_from(cell / CELLS - 1).unwrap_or(u32::MAX);
-    let value = u128::try_from(CELLS + cell % CELLS).unwrap_or(0);
-    u64::try_from(value.checked_shl(shift).unwrap_or(u128::MAX)).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn cells_are_in_order_and_each_value_is_in_its_own() {
-        let values = [0, 1, 2, 1023, 1024, 2047, 2048, 2049, 2050, 4095, 4096, 1 << 40, 1 << 63];
-        for value in values.into_iter().chain([u64::MAX - 1, u64::MAX]) {
-            let cell = cell_of(value);
-            assert!(start_of(cell) <= value, "{value}");
-            let end = start_of(cell + 1);
-            assert!(value < end || end == u64::MAX, "{value}");
-            assert!(value - start_of(cell) <= value / 1000, "{value}");
-        }
-        assert!((0..=cell_of(u64::MAX)).all(|cell| cell_of(start_of(cell)) == cell));
-    }
-
-    #[test]
     fn quantiles_are_values_that_so_many_are_not_above() {
         let mut histogram = Histogram::default();
-        assert_eq!(histogram.quantile(500), None);
+        assert_eq!(histogram.quantile(0.5), None);
         assert_eq!(histogram.summary().buckets, []);
         for value in 1..=1000 {
             histogram.record(value);
         }
         assert_eq!(histogram.count(), 1000);
-        let quantiles = [1, 500, 990, 1000].map(|per_mille| histogram.quantile(per_mille));
+        let quantiles = [0.001, 0.5, 0.99, 1.0].map(|quantile| histogram.quantile(quantile));
         assert_eq!(quantiles, [Some(1), Some(500), Some(990), Some(1000)]);
         histogram.record_times(1_000_000, 1000);
-        assert_eq!(
-            (histogram.quantile(500), histogram.quantile(990)),
-            (Some(1000), Some(1_000_000))
-        );
-        assert_eq!(histogram.summary().sum, 500_500 + 1_000_000_000);
+        assert_eq!(histogram.quantile(0.5), Some(1000));
+        let summary = histogram.summary();
+        assert_eq!((summary.sum, summary.max), (500_500 + 1_000_000_000, Some(1_000_000)));
+        assert!((999_000..=1_000_000).contains(&summary.p99.unwrap()), "{summary:?}");
+    }
+
+    #[test]
+    fn quantiles_are_exact_where_all_values_are_one_and_for_powers_of_two() {
+        for value in [0, 1, 2047, 2049, 67_117_057, u64::MAX] {
+            let mut histogram = Histogram::default();
+            histogram.record_times(value, 3);
+            let Summary { min, median, p99, max, .. } = histogram.summary();
+            assert_eq!([min, median, p99, max], [Some(value); 4]);
+        }
+        for power in 0..64 {
+            let mut histogram = Histogram::default();
+            [0, 1 << power, u64::MAX].into_iter().for_each(|value| histogram.record(value));
+            assert_eq!(histogram.quantile(0.5), Some(1 << power));
+        }
     }
 
     #[test]

@@ -156,7 +156,7 @@ mod tests {
     }
 
     fn values(histogram: &Histogram) -> (u64, Option<u64>, Option<u64>) {
-        (histogram.count(), histogram.quantile(500), histogram.max())
+        (histogram.count(), histogram.quantile(0.5), histogram.max())
     }
 
     #[test]
