@@ -1,11 +1,10 @@
 //! [`Inventory`]: every file of a log and what it says, of a log that recovery refuses too.
 //! Changes nothing.
 //!
-//! It shows and does not judge: whether the log is whole, and which segments are the log, is what
-//! the look of a reader says. Where that look ends before it knows, so does the inventory.
+//! It shows and does not judge: which segments are the log, and whether an opening would refuse it,
+//! is what a look says. Where that look ends before it knows, so does the inventory.
 
-use super::look::{self, Look, Promise};
-use super::plan;
+use super::look::{self, Depth, Look, Promise};
 use super::survey::{self, Listing};
 use crate::error::{Result, WalError};
 use crate::format::control::{CONTROL_BYTES, Slot, decode_slots};
@@ -69,14 +68,9 @@ pub(crate) fn take_inventory<S: WalStore>(store: &S) -> Result<Inventory> {
 
 fn attempt<S: WalStore>(store: &S, promise: &mut Option<Promise>) -> Result<Inventory> {
     let listing = survey::list(store)?;
-    let (look, refusal) = match look::look(store, listing.clone(), promise) {
+    let (look, refusal) = match look::look(store, listing.clone(), promise, Depth::Opening) {
         Ok((_, Err(error))) | Err(error) if !is_refusal(&error) => return Err(error),
-        Ok((look, Err(refusal))) => (Some(look), Some(refusal)),
-        // An opening looks at more than a reader.
-        Ok((look, Ok(()))) => match plan::plan(store, None) {
-            Err(error) if !is_refusal(&error) => return Err(error),
-            planned => (Some(look), planned.err()),
-        },
+        Ok((look, verdict)) => (Some(look), verdict.err()),
         Err(refusal) => (None, Some(refusal)),
     };
     let slots = read_slots(store, &listing)?;

@@ -40,10 +40,19 @@ pub(super) struct Promise {
     witnessed: u64,
 }
 
+/// How much a look judges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// What a reader relies on.
+    Reader,
+    /// What an opening for writing would refuse too.
+    Opening,
+}
+
 /// Looks at the log in `store`.
 pub(crate) fn survey_read_only<S: WalStore>(store: &S) -> Result<Look> {
     let look = |promise: &mut _| {
-        let (look, verdict) = look(store, survey::list(store)?, promise)?;
+        let (look, verdict) = look(store, survey::list(store)?, promise, Depth::Reader)?;
         verdict.map(|()| look)
     };
     patiently(look, |result| {
@@ -105,12 +114,13 @@ fn current_claim<S: WalStore>(store: &S) -> Result<Claim> {
     }
 }
 
-/// What a reader may show, and whether the part of the log that recovery reads is damaged. An
-/// error where the files do not even hang together.
+/// What a reader may show, and whether what is judged of the log is damaged. An error where the
+/// files do not even hang together.
 pub(super) fn look<S: WalStore>(
     store: &S,
     listing: Listing,
     promise: &mut Option<Promise>,
+    depth: Depth,
 ) -> Result<(Look, Result<()>)> {
     if listing.is_bare() {
         return Err(WalError::NotFound { path: store.locate("") });
@@ -129,7 +139,11 @@ pub(super) fn look<S: WalStore>(
     if let Some(known) = known {
         extent.witnessed = extent.witnessed.max(known.witnessed);
     }
-    let result = plan::decide(store, &survey.chain, &extent, search);
+    let decided = plan::decide(store, &survey.chain, &extent, search);
+    let verdict = decided.and_then(|(end, _)| match depth {
+        Depth::Reader => Ok(()),
+        Depth::Opening => plan::check_rest(store, &survey, &extent, end).map(drop),
+    });
     if extent.stop < extent.witnessed {
         *promise = Some(Promise { newest, witnessed: extent.witnessed });
     }
@@ -141,5 +155,5 @@ pub(super) fn look<S: WalStore>(
         clean: claim.clean && claim.durable == extent.witnessed,
         unknown_files: listing.unknown,
     };
-    Ok((look, result.map(drop)))
+    Ok((look, verdict))
 }

@@ -69,12 +69,24 @@ pub(super) fn plan<S: WalStore>(store: &S, demand: Option<u64>) -> Result<Plan> 
     let search = Search { head, demand, behind: true };
     let extent = extent::find(store, chain, survey.witnessed, search)?;
     let (end, tally) = decide(store, chain, &extent, search)?;
-    survey::check_snapshot(store, &survey.listing, &survey.control.slot.claim, end)?;
-    let last_record = match extent.last_record.filter(|lsn| *lsn < end) {
-        Some(lsn) => Some(lsn),
-        None => extent::last_record_before(store, chain, extent.first, head)?,
-    };
+    let last_record = check_rest(store, &survey, &extent, end)?;
     Ok(Plan { survey, extent, end, tally, last_record })
+}
+
+/// What an opening reads besides the end of the log: the snapshot, and what lies before the walk as
+/// far as the last record, which it returns.
+pub(super) fn check_rest<S: WalStore>(
+    store: &S,
+    survey: &Survey,
+    extent: &Extent,
+    end: u64,
+) -> Result<Option<u64>> {
+    let claim = &survey.control.slot.claim;
+    survey::check_snapshot(store, &survey.listing, claim, end)?;
+    match extent.last_record.filter(|lsn| *lsn < end) {
+        Some(lsn) => Ok(Some(lsn)),
+        None => extent::last_record_before(store, &survey.chain, extent.first, claim.head),
+    }
 }
 
 /// The plan, or why an opening would refuse the log; the outer error says nothing about the log.

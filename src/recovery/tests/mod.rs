@@ -1,5 +1,6 @@
 //! Logs built byte by byte, then opened.
 
+mod beside;
 #[cfg(feature = "sim")]
 mod crashes;
 mod ends;
