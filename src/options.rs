@@ -246,7 +246,8 @@ impl WalOptions {
             ("sync_interval", self.sync_interval),
             ("flush_interval", self.flush_interval),
         ];
-        for (name, _) in times.into_iter().filter(|(_, time)| time.is_some_and(|t| t.is_zero())) {
+        let zero = times.into_iter().find(|(_, time)| time.is_some_and(|t| t.is_zero()));
+        if let Some((name, _)) = zero {
             return refuse(name, "must be longer than nothing");
         }
         let initial = self.initial_lsn.get();
