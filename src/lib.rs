@@ -41,7 +41,7 @@
 //! |---|---|---|
 //! | buffered | `append`, `append_vectored`, `append_batch` | nothing yet; the order is fixed |
 //! | flushed | `flush`, `rotate`; `iter`, unless the log is poisoned | death of the process |
-//! | durable | `sync`, `wait_durable`, `append_and_sync`, `append_batch_and_sync`, `close` | power loss |
+//! | durable | `sync`, `wait_durable`, `append_and_sync`, `append_batch_and_sync`, `close`; `durable` when it is ready, `on_durable` when it calls, `follow` for what it yields | power loss |
 //!
 //! Records come back in LSN order, a batch whole or not at all, and nothing that was not
 //! appended. Damage to what was acknowledged is refused with [`WalError::Corruption`], never cut
@@ -60,6 +60,8 @@
 //! | `flush`, `iter`, `iter_from`, `rotate` | blocking | write | the write stage; at the bound on unsynced bytes or segments, a sync |
 //! | `sync`, `wait_durable`, `append_and_sync` | blocking | write, fdatasync | one sync, two if one was under way |
 //! | the same, already durable | lock-free | none | nothing |
+//! | `durable`, `on_durable`, polling a [`Durable`] | blocking for a few instructions | none, the first time a thread's start; a wake-up where nobody syncs | a lock that is held for no I/O |
+//! | a [`Follow`] that has records to read | blocking | read | nothing |
 //! | `end_lsn`, `durable_lsn`, `stats` | lock-free | none | nothing |
 //! | `truncate_before` | blocking | read, fdatasync, unlink | one sync, two of CONTROL |
 //! | `checkpoint` | blocking | read, write, fdatasync, unlink | one sync, one of the image, two of CONTROL |
@@ -73,6 +75,9 @@
 //! | `append` and its kin | `Poisoned` | `Ok` until the ring is full, then `StorageFull` | `Closed` |
 //! | `flush`, `sync`, `rotate`, `checkpoint`, truncations | `Poisoned` | `StorageFull`, once per call | `Closed` |
 //! | `wait_durable` | `Ok` if durable, else `Poisoned` | `Ok` if durable, else `StorageFull` | `Closed` |
+//! | a [`Durable`] made before, a callback registered before | `Ok` if durable, else `Poisoned` | `Ok` if durable, else `StorageFull` | `Ok` if durable, else `Closed` |
+//! | `durable`, `on_durable` | the same | the same | `Closed` |
+//! | a [`Follow`] | what is durable, then `Poisoned` | goes on when there is space | what is durable, then `Closed` |
 //! | `iter`, `iter_from` | what is durable | `StorageFull` while appended bytes cannot be written | `Closed` |
 //! | `head_lsn`, `end_lsn`, `durable_lsn`, `last_lsn`, `stats`, `recovery` | a value | a value | a value |
 //! | `close` | `Poisoned`, and the lock is released | `StorageFull`, call again | `Ok` |

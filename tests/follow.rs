@@ -244,9 +244,9 @@ fn a_cut_ends_those_beyond_it_and_the_others_go_on_with_what_comes_instead() {
             .collect();
         wal.truncate_after(lsns[3]).unwrap();
         wal.append_and_sync(b"new").unwrap();
-        for (count, follower) in followers.iter_mut().enumerate() {
+        for (count, follower) in (0_u8..).zip(&mut followers) {
             if count <= 4 {
-                let rest: Vec<_> = (count..4).map(|number| vec![number as u8]).collect();
+                let rest: Vec<_> = (count..4).map(|number| vec![number]).collect();
                 let seen = ready(follower);
                 assert_eq!(seen[..rest.len()], rest);
                 assert_eq!(seen[rest.len()..], [b"new"]);

@@ -102,7 +102,7 @@ fn what_takes_the_place_of_what_was_cut_off_is_not_taken_for_it() {
         let dir = tempfile::tempdir().unwrap();
         let wal = smallest().open(dir.path()).unwrap();
         let kept = wal.append(b"kept").unwrap();
-        ["old", "end"].map(|record| wal.append(record.as_bytes()).unwrap());
+        wal.append_batch(&["old", "end"]).unwrap();
         wal.close().unwrap();
         let mut seen = follow(dir.path(), Lsn::new(0));
         assert_eq!(ready(&mut seen).len(), 3);
@@ -110,7 +110,7 @@ fn what_takes_the_place_of_what_was_cut_off_is_not_taken_for_it() {
         let mut resumed = reader.follow(reader.end_lsn()).unwrap();
         let wal = smallest().open(dir.path()).unwrap();
         wal.truncate_after(kept).unwrap();
-        ["new", "end", "and"].map(|record| wal.append(record.as_bytes()).unwrap());
+        wal.append_batch(&["new", "end", "and"]).unwrap();
         wal.close().unwrap();
         assert!(matches!(seen.next(), Some(Err(WalError::Truncated { .. }))));
         assert!(matches!(resumed.next(), Some(Err(WalError::Truncated { .. }))));

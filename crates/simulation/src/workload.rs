@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use cohort_wal::sim::{Profile, SimStore};
 use cohort_wal::{Lsn, Wal, WalError, WalOptions, WalStore};
@@ -25,6 +27,8 @@ pub enum Op {
     Flush,
     /// `y`: sync.
     Sync,
+    /// `a`: append 24 bytes, have a callback say when they are durable, and follow up to them.
+    Await,
     /// `r`: rotate.
     Rotate,
     /// `t`: truncate before the last record.
@@ -47,13 +51,14 @@ pub enum Op {
 
 impl Op {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Small,
         Self::Medium,
         Self::Large,
         Self::Batch,
         Self::Flush,
         Self::Sync,
+        Self::Await,
         Self::Rotate,
         Self::Truncate,
         Self::Empty,
@@ -75,6 +80,7 @@ impl Op {
             Self::Batch => 'b',
             Self::Flush => 'f',
             Self::Sync => 'y',
+            Self::Await => 'a',
             Self::Rotate => 'r',
             Self::Truncate => 't',
             Self::Empty => 'e',
@@ -273,6 +279,7 @@ impl Run {
                 self.history.promise_all(promise);
                 steps.push(Steps { during: self.moments(record), before });
             }
+            Op::Await => steps.push(self.append_and_await(record)?),
             Op::Truncate | Op::Empty => steps.push(self.truncate(op, record).map_err(failed)?),
             Op::Checkpoint => steps.push(self.checkpoint(record).map_err(failed)?),
             Op::Undo | Op::Cut => steps.push(self.cut(op, record).map_err(failed)?),
@@ -299,6 +306,30 @@ impl Run {
             }
         }
         Ok(steps)
+    }
+
+    fn append_and_await(&mut self, record: bool) -> Result<Steps, Violation> {
+        let failed = |error| Violation::new(Oracle::I6, format!("awaiting: {error}"));
+        let unit = self.history.attempt(0, 1);
+        let before = self.history.clone();
+        let key = self.history.units()[unit].first;
+        let lsn = self.wal().append(&payload(key, 24)).map_err(failed)?;
+        let (tell, told) = mpsc::channel();
+        self.wal().on_durable(lsn, move |result| tell.send(result).unwrap_or_default());
+        let told = told.recv().unwrap_or(Err(WalError::Closed));
+        told.map_err(failed)?;
+        self.history.appended(unit, vec![lsn.get()]);
+        self.history.promise_all(Promise::Durable);
+        let mut follower = self.wal().follow(self.wal().head_lsn()).map_err(failed)?;
+        let mut last = None;
+        while let Some(record) = follower.next_timeout(Duration::ZERO).map_err(failed)? {
+            last = Some(record.lsn());
+        }
+        if last != Some(lsn) {
+            let what = format!("{lsn} is durable, and a follower ends at {last:?}");
+            return Err(Violation::new(Oracle::I1, what));
+        }
+        Ok(Steps { during: self.moments(record), before })
     }
 
     fn truncate(&mut self, op: Op, record: bool) -> Result<Steps, WalError> {
