@@ -73,6 +73,12 @@ fn nothing_runs_for_an_idle_log(dir: &Path) {
             thread::yield_now();
         }
     });
+    wait_until_all_rest();
+    wal.close().unwrap();
+}
+
+/// Until no thread of a log has run for a while.
+fn wait_until_all_rest() {
     deadline(|| {
         let mut rested = threads().1;
         assert!(rested > 0, "the kernel says how long threads run");
@@ -84,7 +90,41 @@ fn nothing_runs_for_an_idle_log(dir: &Path) {
             }
         }
     });
+}
+
+/// Intervals, futures and followers have threads once they are needed, which rest as well.
+fn helpers_rest(dir: &Path) {
+    let every = Duration::from_millis(1);
+    let wal = options().sync_interval(every).flush_interval(every).open(dir).unwrap();
+    let mut follower = wal.follow(wal.head_lsn()).unwrap();
+    wal.append(&[1; 100]).unwrap();
+    assert_eq!(follower.next().unwrap().unwrap().len(), 100);
+    wal.durable(wal.append(&[2; 100]).unwrap()).wait().unwrap();
+    assert!(follower.next_timeout(every * 50).unwrap().is_some());
+    let waiting = thread::spawn(move || follower.count());
+    wait_until_all_rest();
+    assert_eq!(threads().0.iter().filter(|name| name.starts_with("cohort-wal")).count(), 3);
     wal.close().unwrap();
+    assert_eq!(waiting.join().unwrap(), 1, "the end of the log");
+}
+
+/// A follower holds the file of the segment that it reads, and none that is removed meanwhile.
+fn a_follower_holds_one_file(dir: &Path) {
+    let wal = options().open(dir).unwrap();
+    for _ in 0..50 {
+        wal.append(&[3; 100]).unwrap();
+        wal.rotate().unwrap();
+    }
+    for _ in 0..2 {
+        wal.append_and_sync(b"durable").unwrap();
+    }
+    let mut follower = wal.follow(wal.head_lsn()).unwrap();
+    assert!(follower.next().unwrap().is_ok());
+    assert!(open_files(dir) <= FEW_FILES + 1, "{} files are open", open_files(dir));
+    wal.truncate_before(wal.end_lsn()).unwrap();
+    assert!(open_files(dir) <= FEW_FILES + 1, "{} files are open", open_files(dir));
+    assert!(follower.next().unwrap().is_err());
+    assert!(open_files(dir) <= FEW_FILES, "a follower that has ended holds none");
 }
 
 /// Segments that wait for a sync keep their files open, up to a bound; others do not.
@@ -120,5 +160,7 @@ fn many_segments_are_a_few_open_files(dir: &Path) {
 fn a_log_takes_little_of_the_system() {
     let dir = tempfile::tempdir().unwrap();
     nothing_runs_for_an_idle_log(&dir.path().join("idle"));
+    helpers_rest(&dir.path().join("helped"));
     many_segments_are_a_few_open_files(&dir.path().join("long"));
+    a_follower_holds_one_file(&dir.path().join("followed"));
 }
