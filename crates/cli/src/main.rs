@@ -17,9 +17,11 @@ mod map;
 mod output;
 mod payload;
 mod progress;
+mod record;
 mod repair;
 mod salvage;
 mod stats;
+mod tail;
 mod terminal;
 mod verify;
 
@@ -53,6 +55,8 @@ enum Command {
     Ls(ls::LsArgs),
     /// Print the records that are witnessed as durable, up to the first damage. Changes nothing.
     Dump(dump::DumpArgs),
+    /// Print the last records; with --follow, go on with those to come. Changes nothing.
+    Tail(tail::TailArgs),
     /// Explain the bytes at an LSN: the frame there, field by field. Changes nothing.
     Explain(explain::ExplainArgs),
     /// Draw what the bytes of every segment are, one strip for each. Changes nothing.
@@ -77,6 +81,7 @@ fn main() -> ExitCode {
         Command::Salvage(args) => salvage::execute(&args),
         Command::Ls(args) => ls::execute(&args),
         Command::Dump(args) => dump::execute(&args),
+        Command::Tail(args) => tail::execute(&args),
         Command::Explain(args) => explain::execute(&args),
         Command::Map(args) => map::execute(&args),
         Command::Stats(args) => stats::execute(&args),
