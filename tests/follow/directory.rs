@@ -2,9 +2,10 @@
 
 use std::thread;
 
-use cohort_wal::{Follow, Lsn, Wal, WalError, WalOptions};
+use cohort_wal::{FileStore, Follow, Lsn, Wal, WalError, WalOptions};
 
 use crate::common::{self, Dice, Id, deadline, identify, payload, smallest};
+use crate::faulty::{ENOSPC, FaultyStore, Op};
 use crate::{data, ready};
 
 fn follow(dir: &std::path::Path, from: Lsn) -> Follow {
@@ -134,6 +135,60 @@ fn another_log_in_the_same_directory_is_not_followed() {
         }
         write(&[b"one", b"two", b"three"]);
         assert!(follower.next().unwrap().is_err());
+    });
+}
+
+#[test]
+fn one_whose_place_is_inside_what_came_instead_is_told() {
+    deadline(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let wal = smallest().open(dir.path()).unwrap();
+        let lsns = [b"one", b"two", b"3rd"].map(|record| wal.append(record).unwrap());
+        let end = wal.end_lsn();
+        wal.close().unwrap();
+        let (mut waits, mut has_read) = (follow(dir.path(), end), follow(dir.path(), Lsn::new(0)));
+        assert!(ready(&mut waits).is_empty());
+        assert_eq!(ready(&mut has_read).len(), 3);
+        let wal = smallest().open(dir.path()).unwrap();
+        wal.truncate_after(lsns[0]).unwrap();
+        wal.append(&[1; 24]).unwrap();
+        let around = wal.append(&[2; 100]).unwrap();
+        assert!(lsns[2] < around && around < end && end < wal.end_lsn());
+        // What it has read last is not kept either, so that nothing tells but the place itself.
+        wal.truncate_before(around).unwrap();
+        wal.close().unwrap();
+        for follower in [&mut waits, &mut has_read] {
+            let next = follower.next();
+            assert!(matches!(next, Some(Err(WalError::Truncated { .. }))), "{next:?}");
+        }
+    });
+}
+
+/// A pad comes to stand at the place of a follower that waits.
+#[test]
+fn a_pad_where_one_waits_is_stepped_over() {
+    deadline(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, script) = FaultyStore::over(FileStore::open(dir.path()).unwrap());
+        let wal = smallest().open_store(store).unwrap();
+        wal.append_and_sync(b"one").unwrap();
+        wal.append_and_sync(b"witness").unwrap();
+        let reader = WalOptions::new().open_read_only(dir.path()).unwrap();
+        let mut beside = follow(dir.path(), reader.end_lsn());
+        wal.sync().unwrap();
+        let mut live = wal.follow(wal.end_lsn()).unwrap();
+        let end = wal.end_lsn();
+        // There is room for the header of a segment, and not for the record.
+        script.fail_once(Op::Write, 1, ENOSPC);
+        let refused = wal.append(&[1; 100 << 10]);
+        assert!(matches!(refused, Err(WalError::StorageFull { .. })), "{refused:?}");
+        let two = wal.append_and_sync(b"two").unwrap();
+        assert!(two > end, "a pad stands for the record that was refused");
+        wal.close().unwrap();
+        assert_eq!(data(live.next()), b"two");
+        assert_eq!(data(follow(dir.path(), end).next()), b"two");
+        assert_eq!(data(beside.next()), b"witness");
+        assert_eq!(data(beside.next()), b"two");
     });
 }
 
