@@ -91,6 +91,7 @@
 //! | `bytes` | `Record::into_bytes`, `RecordRef::to_bytes`: payloads as `bytes::Bytes`, not copied |
 //! | `crc-fast` | another implementation of the same checksums: faster replay |
 //! | `metrics` | counters and histograms of writes, syncs and commits, `cohort_wal.*` |
+//! | `stream` | a [`Follow`] is a `futures_core::Stream` |
 //! | `sim` | `SimStore`: a simulated disk, to crash-test what is built on a log |
 //! | `tracing` | spans of opening, writing, syncing and rotating; events when closed or poisoned |
 //!

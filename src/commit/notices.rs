@@ -41,8 +41,8 @@ pub(crate) enum Demand {
 
 struct Notice {
     call: Call,
-    demand: Demand,
-    since: Instant,
+    /// Since when a commit has waited; `None` if it is none, or did not have to.
+    since: Option<Instant>,
 }
 
 enum Notifier {
@@ -136,10 +136,16 @@ impl Notices {
         }
     }
 
-    fn remove(&mut self, ticket: Ticket) -> Option<Notice> {
-        let settled = self.ready.iter_mut().map(|settled| &mut settled.notices);
-        let mut all = [&mut self.commits, &mut self.quiet].into_iter().chain(settled);
-        all.find_map(|notices| notices.remove(&ticket))
+    /// Takes a notice out, and what it was settled with if it was.
+    fn remove(&mut self, ticket: Ticket) -> Option<(Notice, Option<Result<()>>)> {
+        let pending = self.commits.remove(&ticket).or_else(|| self.quiet.remove(&ticket));
+        if let Some(notice) = pending {
+            return Some((notice, None));
+        }
+        self.ready.iter_mut().find_map(|settled| {
+            let notice = settled.notices.remove(&ticket)?;
+            Some((notice, Some(settled.verdict.clone())))
+        })
     }
 
     fn pending(&mut self, demand: Demand) -> &mut BTreeMap<Ticket, Notice> {
@@ -195,7 +201,7 @@ impl Tracker {
         call: Call,
         work: &impl Cohort,
     ) -> Registered {
-        let (head, since) = (work.head(), now());
+        let (head, entered) = (work.head(), now());
         let mut state = self.state.lock();
         let lsn = target.as_ref().map_or(0, |place| place.lsn);
         let verdict = match target {
@@ -209,7 +215,8 @@ impl Tracker {
         }
         notices.numbers += 1;
         let ticket = Ticket { target: lsn, number: notices.numbers };
-        let notice = Notice { call, demand, since };
+        let commits = demand == Demand::Sync && verdict.is_none();
+        let notice = Notice { call, since: commits.then_some(entered) };
         match verdict {
             Some(verdict) => {
                 let notices_of_one = BTreeMap::from([(ticket, notice)]);
@@ -255,7 +262,17 @@ impl Tracker {
         let mut state = self.state.lock();
         let cancelled = state.notices.remove(ticket);
         drop(state);
-        drop(cancelled);
+        if let Some((notice, Some(verdict))) = &cancelled {
+            self.count(notice, verdict);
+        }
+        discard(cancelled);
+    }
+
+    /// Counts a commit that was settled.
+    fn count(&self, notice: &Notice, verdict: &Result<()>) {
+        if let Some(since) = notice.since.filter(|_| verdict.is_ok()) {
+            self.stats.committed(since.elapsed());
+        }
     }
 
     /// Settles what is pending for good, and lets the notifier end.
@@ -347,9 +364,7 @@ impl Tracker {
         }
         calls.sort_unstable_by_key(|(ticket, ..)| *ticket);
         for (_, notice, verdict) in calls {
-            if verdict.is_ok() && notice.demand == Demand::Sync {
-                self.stats.committed(notice.since.elapsed());
-            }
+            self.count(&notice, &verdict);
             call(notice.call, verdict);
         }
     }

@@ -133,6 +133,14 @@ impl<S: WalStore> Storage<S> {
         &self.control
     }
 
+    /// The segment that holds an LSN, and the base of the next one.
+    pub(crate) fn holder(&self, lsn: u64) -> (Option<Arc<LiveSegment<S::File>>>, Option<u64>) {
+        let live = self.live.lock();
+        let next = live.partition_point(|segment| segment.header.base <= lsn);
+        let holder = next.checked_sub(1).and_then(|index| live.get(index)).map(Arc::clone);
+        (holder, live.get(next).map(|segment| segment.header.base))
+    }
+
     /// The live chain, ascending.
     pub(crate) fn live(&self) -> Vec<Arc<LiveSegment<S::File>>> {
         self.live.lock().clone()

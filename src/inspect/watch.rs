@@ -12,6 +12,7 @@ use std::io::ErrorKind;
 
 use super::spans::{Content, FrameHeader, Span, Standing};
 use crate::error::{Result, WalError};
+use crate::format::frame::{HEADER_BYTES, Header, decode_header};
 use crate::format::name::{self, Name};
 use crate::format::segment::{
     FIRST_FRAME, HeaderArea, SEGMENT_HEADER_BYTES, SegmentHeader, decode_area,
@@ -81,24 +82,22 @@ impl Watch {
     /// ```
     pub fn next_frame(&mut self) -> Result<Option<Span>> {
         loop {
-            let mut scanner = match std::mem::replace(&mut self.place, Place::Lost) {
+            let file = match std::mem::replace(&mut self.place, Place::Lost) {
                 Place::Lost => return Ok(None),
-                Place::Reading(scanner) => scanner,
-                Place::Waiting(file) => self.scanner(file)?,
+                Place::Waiting(file) if !self.has_header(&file)? => file,
+                place => {
+                    let mut scanner = match place {
+                        Place::Reading(scanner) => scanner,
+                        Place::Waiting(file) => self.scanner(file)?,
+                        Place::Lost => return Ok(None),
+                    };
+                    if let Step::Frame { lsn, header } = scanner.next()? {
+                        self.place = Place::Reading(scanner);
+                        return Ok(Some(self.span(lsn, &header)));
+                    }
+                    scanner.into_file()
+                }
             };
-            if let Step::Frame { lsn, header } = scanner.next()? {
-                self.place = Place::Reading(scanner);
-                self.next = lsn.saturating_add(header.frame_bytes());
-                return Ok(Some(Span {
-                    start: Lsn::new(lsn),
-                    end: Lsn::new(self.next),
-                    offset: lsn.saturating_sub(self.header.base).saturating_add(FIRST_FRAME),
-                    content: Content::of(&header),
-                    standing: Standing::Unwitnessed,
-                    header: Some(FrameHeader::from(&header)),
-                }));
-            }
-            let file = scanner.into_file();
             let Some((file, header)) = self.successor()? else {
                 self.place = Place::Waiting(file);
                 return Ok(None);
@@ -107,6 +106,30 @@ impl Watch {
             self.header = header;
             self.place = Place::Waiting(file);
         }
+    }
+
+    fn span(&mut self, lsn: u64, header: &Header) -> Span {
+        self.next = lsn.saturating_add(header.frame_bytes());
+        Span {
+            start: Lsn::new(lsn),
+            end: Lsn::new(self.next),
+            offset: self.offset_of(lsn),
+            content: Content::of(header),
+            standing: Standing::Unwitnessed,
+            header: Some(FrameHeader::from(header)),
+        }
+    }
+
+    fn offset_of(&self, lsn: u64) -> u64 {
+        lsn.saturating_sub(self.header.base).saturating_add(FIRST_FRAME)
+    }
+
+    /// Whether a frame begins where the next one will. Who looks often reads little for it.
+    fn has_header(&self, file: &FileHandle) -> Result<bool> {
+        let mut bytes = [0; HEADER_BYTES];
+        let path = self.store.locate(&name::segment(self.header.seq));
+        read_full(file, &path, self.offset_of(self.next), &mut bytes)?;
+        Ok(decode_header(self.header.seed(), self.next, &bytes).is_some())
     }
 
     fn scanner(&self, file: FileHandle) -> Result<Scanner<FileHandle>> {

@@ -3,8 +3,8 @@
 //! It reads up to what was durable when it looked, then looks again, and waits where there is
 //! nothing yet. Where the log is, and how to be told that there is more, is a [`Source`]'s.
 //!
-//! * I1. What it yields was durable, and in the log, when it was yielded; each record once, in
-//!   LSN order, none left out.
+//! * I1. What it yields was durable, and in the log, when the source looked last; each record once,
+//!   in LSN order, none left out. An open log looks again at each record.
 //! * I2. It holds one file, that of the segment it reads, and no lock while it waits or is not
 //!   called.
 

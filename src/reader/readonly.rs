@@ -176,9 +176,11 @@ impl WalReader {
     /// shows: yields what is witnessed as durable, and waits for what will be.
     ///
     /// Nobody tells it: it looks again after a while, longer where a look takes longer, and up to
-    /// half a second where nothing happens. Records show when a later one witnesses them, which
-    /// is one sync later, or when the writer's heartbeat does or it closes. It goes on when the
-    /// log is closed and opened again.
+    /// half a second where nothing happens. Records show when a later one witnesses them, which is
+    /// one sync later, or when the writer's heartbeat does or it closes. It goes on when the log
+    /// is closed and opened again. What was cut off since the last look it may still yield, and is
+    /// told then; unless the writer has truncated everything up to its place as well, which takes
+    /// what tells of the cut with it.
     ///
     /// # Errors
     /// [`WalError::Truncated`] below the head, [`WalError::NotARecord`] beyond the end and where no

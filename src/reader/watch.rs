@@ -55,7 +55,8 @@ impl Watch {
             let holds = |segment: &&SegmentHeader| segment.base < at;
             look.live.iter().rev().find(holds).map(|segment| (segment.seq, segment.salt))
         };
-        at <= self.look.head || holder(before) == holder(&self.look)
+        let now = holder(&self.look);
+        now.is_none() || holder(before) == now
     }
 
     fn gone(&self, at: u64) -> WalError {
@@ -74,7 +75,7 @@ impl Source<FileStore> for Watch {
                 return Err(self.gone(at.yielded));
             }
             if !self.stands(&before, at.read) {
-                at.read = at.yielded;
+                (at.read, *cursor) = (at.yielded, None);
             }
         }
         let (head, end) = (self.look.head, self.look.end);

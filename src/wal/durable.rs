@@ -20,7 +20,9 @@ use crate::sync::{Arc, Mutex};
 /// demands a sync, which it shares with all other commits. Dropping it is free; the record stays
 /// appended, and becomes durable with others.
 ///
-/// Polled again when it was ready, it is ready again with the same result.
+/// Polled again when it was ready, it is ready again with the same result. Polled from inside a
+/// call of the log's store, where nobody may wait, it is ready with [`WalError::Reentrant`] that
+/// once.
 #[must_use = "a future does nothing unless it is polled or waited for"]
 pub struct Durable {
     log: Arc<dyn Notices>,
@@ -52,6 +54,10 @@ impl Cell {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    fn take(&self) -> Option<Result<()>> {
+        self.0.lock().verdict.take()
     }
 
     /// The verdict, or else `waker` is told when there is one. Wakers are dropped without a lock.
@@ -99,7 +105,7 @@ impl Durable {
         let call = Box::new(move |verdict| teller.tell(verdict));
         let ticket = self.log.notify(self.target.clone(), Demand::Sync, call);
         // On a log that has ended it was called in there.
-        let verdict = cell.0.lock().verdict.take();
+        let verdict = cell.take();
         self.state = State::Registered { cell, ticket };
         verdict
     }
@@ -110,6 +116,12 @@ impl Future for Durable {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
         let this = self.get_mut();
+        if let State::Registered { cell, .. } = &this.state
+            && let Some(result) = cell.take()
+        {
+            this.state = State::Done(result.clone());
+            return Poll::Ready(result);
+        }
         let refused = this.log.check();
         let verdict = match (&this.state, &this.target) {
             (State::Done(result), _) => return Poll::Ready(result.clone()),
@@ -189,8 +201,8 @@ impl<S: WalStore> Wal<S> {
     /// Calls are made one after the other by a thread of the log, in LSN order as far as they are
     /// registered by then; with no lock held. `f` may append, register more, and drop the log. As
     /// long as it runs no other is called and no task is woken, so it should be short; one that
-    /// waits for another one never ends. What it panics with is dropped. On a log that is closed,
-    /// `f` is called before this returns.
+    /// waits for another one never ends. What it panics with is dropped. On a log that has ended,
+    /// and whose calls are all made, `f` is called before this returns.
     ///
     /// # Durability
     /// When it is called with `Ok`: durable, the record, its batch, and everything before it.

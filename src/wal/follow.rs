@@ -27,9 +27,9 @@ impl<S: WalStore> Source<S> for Live<S> {
         let seen = || {
             // The end first, so that the segments reach so far; the head last, as for any cursor.
             let durable = self.engine.durable();
-            (durable, storage.live(), storage.control().claim().head)
+            (durable, storage.holder(at.read), storage.control().claim().head)
         };
-        let ((durable, live, head), era) = self.engine.in_one_era(seen);
+        let ((durable, (holder, next), head), era) = self.engine.in_one_era(seen);
         if era != self.era {
             match self.engine.lowest_cut_since(self.era) {
                 Some(cut) if cut < at.yielded => return Err(self.engine.cut_off(cut)),
@@ -37,6 +37,7 @@ impl<S: WalStore> Source<S> for Live<S> {
                 None => {}
             }
             (self.era, *cursor) = (era, None);
+            return self.ahead(at, cursor);
         }
         if at.read < head {
             let (lsn, head) = (Lsn::new(at.read), Lsn::new(head));
@@ -46,17 +47,15 @@ impl<S: WalStore> Source<S> for Live<S> {
             return Ok(false);
         }
         // One segment at a time, so that it holds no other one that is removed meanwhile.
-        let next = live.partition_point(|segment| segment.header.base <= at.read);
-        let end = live.get(next).map_or(durable, |next| next.header.base.min(durable));
-        let holder: Vec<_> = live.into_iter().take(next).next_back().into_iter().collect();
-        let base = holder.first().map(|segment| segment.header.base);
+        let end = next.map_or(durable, |next| next.min(durable));
+        let base = holder.as_ref().map(|segment| segment.header.base);
         if let Some(cursor) = cursor.as_mut().filter(|cursor| cursor.base() == base) {
             cursor.go_on(end)?;
             return Ok(true);
         }
-        let store = Arc::clone(storage.store());
+        let (store, live) = (Arc::clone(storage.store()), holder.into_iter().collect());
         let beside: Arc<dyn Beside> = Arc::clone(&self.engine) as _;
-        let new = WalIter::at_boundary(store, holder, at.read, end, Some((beside, era)));
+        let new = WalIter::at_boundary(store, live, at.read, end, Some((beside, era)));
         *cursor = Some(if at.sure || at.read == head { new } else { new.require_frame()? });
         at.sure = true;
         Ok(true)

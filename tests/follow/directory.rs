@@ -192,6 +192,54 @@ fn a_pad_where_one_waits_is_stepped_over() {
     });
 }
 
+/// The place is the head by now, which a truncation alone would be no reason to tell of.
+#[test]
+fn a_cut_that_a_truncation_hides_is_told_all_the_same() {
+    deadline(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let wal = smallest().open(dir.path()).unwrap();
+        let kept = wal.append(b"kept").unwrap();
+        wal.append_batch(&["old", "end"]).unwrap();
+        wal.close().unwrap();
+        let mut seen = follow(dir.path(), Lsn::new(0));
+        assert_eq!(ready(&mut seen).len(), 3);
+        let wal = smallest().open(dir.path()).unwrap();
+        wal.truncate_after(kept).unwrap();
+        wal.append_batch(&["new", "end"]).unwrap();
+        let more = wal.append(b"more").unwrap();
+        assert_eq!(wal.truncate_before(more).unwrap(), seen.next_lsn());
+        wal.close().unwrap();
+        assert!(matches!(seen.next(), Some(Err(WalError::Truncated { .. }))));
+    });
+}
+
+/// It has read a pad behind its last record, and what comes in place of that it must show.
+#[test]
+fn what_takes_the_place_of_a_pad_is_shown() {
+    deadline(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, script) = FaultyStore::over(FileStore::open(dir.path()).unwrap());
+        let wal = smallest().open_store(store).unwrap();
+        let kept = wal.append_and_sync(b"kept").unwrap();
+        script.fail_once(Op::Write, 1, ENOSPC);
+        wal.append(&[1; 20 << 10]).unwrap_err();
+        script.heal();
+        wal.close().unwrap();
+        let mut follower = follow(dir.path(), Lsn::new(0));
+        assert_eq!(ready(&mut follower), [b"kept"]);
+        let wal = smallest().open(dir.path()).unwrap();
+        assert!(follower.next_lsn() < wal.end_lsn(), "a pad");
+        wal.truncate_after(kept).unwrap();
+        assert!(ready(&mut follower).is_empty());
+        for _ in 0..30 {
+            wal.append(&[2; 1000]).unwrap();
+        }
+        wal.close().unwrap();
+        let shown = ready(&mut follower);
+        assert_eq!(shown, vec![vec![2; 1000]; 30]);
+    });
+}
+
 #[test]
 fn a_stopper_ends_the_wait_for_a_log_that_does_nothing() {
     deadline(|| {

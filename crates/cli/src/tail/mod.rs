@@ -136,6 +136,10 @@ impl<'a> Records<'a> {
                 Err(WalError::Truncated { .. }) => {
                     self.follow = follow_anew(self.dir, self.follow.next_lsn())?;
                 }
+                // Beyond a pad at the end it finds what was appended since.
+                Ok(Some(record)) if self.end.is_some_and(|end| record.lsn() >= end) => {
+                    return Ok(None);
+                }
                 next => return next,
             }
         }
