@@ -288,7 +288,11 @@ fn the_childs_copy_starts_no_helpers() {
         let options = || options().sync_interval(every).flush_interval(every);
         let wal = options().open(dir.path()).unwrap();
         let before = directory(dir.path());
+        let mut follower = wal.follow(wal.end_lsn()).unwrap();
         let child = fork(|| {
+            if !matches!(follower.next(), Some(Err(WalError::Forked))) {
+                return 50;
+            }
             let lsn = wal.append(&[7; 500]).unwrap();
             let (tell, told) = std::sync::mpsc::channel();
             wal.on_durable(lsn, move |result| tell.send(result).unwrap());

@@ -28,14 +28,17 @@ const MAX_UNSYNCED_SEGMENTS: usize = 32;
 
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
+/// A segment of the live chain, shared with readers.
+type Live<S> = Arc<LiveSegment<<S as WalStore>::File>>;
+
 /// Where a log keeps its bytes.
 pub(crate) struct Storage<S: WalStore> {
     store: Arc<S>,
     control: Control<S>,
     /// The live chain, ascending; the last one takes frames. Readers copy it.
-    live: Mutex<Vec<Arc<LiveSegment<S::File>>>>,
+    live: Mutex<Vec<Live<S>>>,
     /// Segments below the head whose names are not removed yet, oldest first.
-    dead: Mutex<Vec<Arc<LiveSegment<S::File>>>>,
+    dead: Mutex<Vec<Live<S>>>,
     /// Snapshots that do not count any more, or not yet, and have their names.
     dead_images: Mutex<Vec<u64>>,
     segment_bytes: u64,
@@ -134,7 +137,7 @@ impl<S: WalStore> Storage<S> {
     }
 
     /// The segment that holds an LSN, and the base of the next one.
-    pub(crate) fn holder(&self, lsn: u64) -> (Option<Arc<LiveSegment<S::File>>>, Option<u64>) {
+    pub(crate) fn holder(&self, lsn: u64) -> (Option<Live<S>>, Option<u64>) {
         let live = self.live.lock();
         let next = live.partition_point(|segment| segment.header.base <= lsn);
         let holder = next.checked_sub(1).and_then(|index| live.get(index)).map(Arc::clone);
@@ -142,7 +145,7 @@ impl<S: WalStore> Storage<S> {
     }
 
     /// The live chain, ascending.
-    pub(crate) fn live(&self) -> Vec<Arc<LiveSegment<S::File>>> {
+    pub(crate) fn live(&self) -> Vec<Live<S>> {
         self.live.lock().clone()
     }
 

@@ -4,7 +4,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::sync::{Arc, Condvar, Deadline, Mutex};
+use crate::sync::{Arc, AtomicU32, Condvar, Deadline, Mutex, Ordering};
 
 #[derive(Debug, Default)]
 struct Rope {
@@ -20,6 +20,8 @@ struct Rope {
 pub(crate) struct Bell {
     rope: Mutex<Rope>,
     pulled: Condvar,
+    /// As in the rope, for who does not wait: in a fork somebody may hold the rope for ever.
+    stopped: AtomicU32,
 }
 
 /// Why a wait at the bell ended.
@@ -33,7 +35,8 @@ pub(super) enum Heard {
 
 impl Bell {
     pub(super) fn new() -> Self {
-        Self { rope: Mutex::new(Rope::default()), pulled: Condvar::new() }
+        let (rope, pulled) = (Mutex::new(Rope::default()), Condvar::new());
+        Self { rope, pulled, stopped: AtomicU32::new(0) }
     }
 
     /// Wakes who listens, now or when it does.
@@ -53,7 +56,8 @@ impl Bell {
     }
 
     pub(super) fn is_stopped(&self) -> bool {
-        self.rope.lock().stopped
+        // ORDERING: Relaxed; a hint, who waits looks under the lock.
+        self.stopped.load(Ordering::Relaxed) != 0
     }
 
     /// What was heard so far. If that is nothing, `waker` is woken at the next ring.
@@ -126,6 +130,8 @@ impl Stopper {
     /// # }
     /// ```
     pub fn stop(&self) {
+        // ORDERING: Relaxed; a hint, as in `is_stopped`; who waits is told under the lock.
+        self.0.stopped.store(1, Ordering::Relaxed);
         self.0.pull(|rope| rope.stopped = true);
     }
 }
