@@ -29,6 +29,11 @@ impl<S: WalStore> Wal<S> {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// [`WalError::Closed`]: crate::WalError::Closed
+    /// [`WalError::Poisoned`]: crate::WalError::Poisoned
+    /// [`WalError::StorageFull`]: crate::WalError::StorageFull
+    /// [`WalError::Truncated`]: crate::WalError::Truncated
     pub fn flush(&self) -> Result<()> {
         self.engine.flush()
     }
@@ -59,6 +64,11 @@ impl<S: WalStore> Wal<S> {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// [`WalError::Closed`]: crate::WalError::Closed
+    /// [`WalError::Poisoned`]: crate::WalError::Poisoned
+    /// [`WalError::StorageFull`]: crate::WalError::StorageFull
+    /// [`WalError::Truncated`]: crate::WalError::Truncated
     pub fn sync(&self) -> Result<()> {
         self.engine.sync()
     }
@@ -84,6 +94,8 @@ impl<S: WalStore> Wal<S> {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// [`WalError::NotARecord`]: crate::WalError::NotARecord
     pub fn wait_durable(&self, lsn: Lsn) -> Result<()> {
         self.engine.commit(self.end_of(lsn)?)
     }
