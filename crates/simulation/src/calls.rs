@@ -36,7 +36,7 @@ pub enum Act {
     Flush,
     /// `y`: sync.
     Sync,
-    /// `w`: wait until the last record is durable, by a callback every second time.
+    /// `w`: wait until the last record is durable.
     Wait,
     /// `r`: rotate.
     Rotate,

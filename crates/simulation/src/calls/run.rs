@@ -7,7 +7,6 @@ mod crash;
 mod judge;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc;
 
 use cohort_wal::sim::{SimCall, SimFault, SimStore};
 use cohort_wal::{Lsn, Wal, WalError};
@@ -357,10 +356,8 @@ impl Run<'_> {
                 .map(|lsns| Got::Places(lsns.into_iter().map(Lsn::get).collect())),
             Act::Flush => wal.flush().map(|()| Got::Nothing),
             Act::Sync => wal.sync().map(|()| Got::Nothing),
-            // By a callback every second time.
             Act::Wait => {
-                let wait = if first.is_multiple_of(2) { await_durable } else { Wal::wait_durable };
-                last.map_or(Ok(()), |lsn| wait(wal, Lsn::new(lsn))).map(|()| Got::Nothing)
+                last.map_or(Ok(()), |lsn| wal.wait_durable(Lsn::new(lsn))).map(|()| Got::Nothing)
             }
             Act::Rotate => wal.rotate().map(|()| Got::Nothing),
             Act::Read => records_of(wal).map(Got::Records),
@@ -373,13 +370,6 @@ impl Run<'_> {
             Act::Undo | Act::Cut | Act::Kill | Act::Power => Ok(Got::Nothing),
         }
     }
-}
-
-/// What a callback is told of the record at `lsn`.
-fn await_durable(wal: &Log, lsn: Lsn) -> Result<(), WalError> {
-    let (tell, told) = mpsc::channel();
-    wal.on_durable(lsn, move |result| tell.send(result).unwrap_or_default());
-    told.recv().unwrap_or(Err(WalError::Closed))
 }
 
 /// LSN and key of all that a log shows.
