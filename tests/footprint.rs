@@ -10,6 +10,7 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -130,6 +131,27 @@ fn a_follower_holds_one_file(dir: &Path) {
     assert!(open_files(dir) <= FEW_FILES, "a follower that has ended holds none");
 }
 
+/// Whatever helped a log, it lets go of its files with its last handle.
+fn a_dropped_log_holds_nothing(dir: &Path) {
+    let every = Duration::from_micros(50);
+    for round in 0..300 {
+        let wal = options().sync_interval(every).flush_interval(every).open(dir).unwrap();
+        let (tell, told) = mpsc::channel();
+        for _ in 0..1 + round % 3 {
+            let tell = tell.clone();
+            let lsn = wal.append(&[4; 100]).unwrap();
+            wal.on_durable(lsn, move |result| tell.send(result).unwrap());
+        }
+        drop(tell);
+        if round % 2 == 0 {
+            told.recv().unwrap().unwrap();
+        }
+        drop(wal);
+        assert_eq!(open_files(dir), 0, "round {round}");
+        assert!(told.iter().all(|result| result.is_ok()), "round {round}");
+    }
+}
+
 /// Segments that wait for a sync keep their files open, up to a bound; others do not.
 fn many_segments_are_a_few_open_files(dir: &Path) {
     let wal = options().open(dir).unwrap();
@@ -166,4 +188,5 @@ fn a_log_takes_little_of_the_system() {
     helpers_rest(&dir.path().join("helped"));
     many_segments_are_a_few_open_files(&dir.path().join("long"));
     a_follower_holds_one_file(&dir.path().join("followed"));
+    a_dropped_log_holds_nothing(&dir.path().join("dropped"));
 }

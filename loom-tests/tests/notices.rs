@@ -144,6 +144,18 @@ fn the_end_of_the_log_is_told_to_notices_once() {
     });
 }
 
+/// Whoever lets go of the last handle lets go of all that the log holds.
+#[test]
+fn a_helper_has_left_a_log_that_is_closed() {
+    explore(|| {
+        let model = model();
+        let mailbox = Mailbox::new();
+        model.append_and_notify(false, move |_, verdict| mailbox.deliver(verdict)).unwrap();
+        model.close().unwrap();
+        assert_eq!(model.holders(), 1);
+    });
+}
+
 /// A close that gives up leaves nobody without an answer.
 #[test]
 fn a_log_that_is_given_up_tells_its_notices() {

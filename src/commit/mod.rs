@@ -22,6 +22,7 @@
 mod cohort;
 mod gather;
 mod notices;
+mod notifier;
 mod state;
 mod turn;
 mod waiter;
@@ -49,7 +50,8 @@ pub(crate) struct Tracker {
     durable: CachePadded<AtomicU64>,
     /// Twice the number of cuts, and one more while a cut changes where things are.
     era: CachePadded<AtomicU64>,
-    state: Mutex<State>,
+    /// The notifier has it too.
+    state: Arc<Mutex<State>>,
     arrivals: Condvar,
     stats: Arc<Stats>,
 }
@@ -63,11 +65,10 @@ enum Entered {
 
 impl Tracker {
     pub(crate) fn new(durable: u64, gather: Gather, stats: Arc<Stats>) -> Self {
-        let state = State::new(gather);
         Self {
             durable: CachePadded::new(AtomicU64::new(durable)),
             era: CachePadded::new(AtomicU64::new(0)),
-            state: Mutex::new(state),
+            state: Arc::new(Mutex::new(State::new(gather))),
             arrivals: Condvar::new(),
             stats,
         }
@@ -300,20 +301,6 @@ impl Tracker {
         }
     }
 
-    /// Hands leadership on without having led.
-    fn resign(&self) {
-        let mut state = self.state.lock();
-        if state.poison.is_some() {
-            // `poison` has emptied the list and nobody has entered it since.
-            state.leading = false;
-            return;
-        }
-        state.hurry = state.in_a_hurry();
-        let next = state.hand_over(0);
-        drop(state);
-        tell(next, Verdict::Lead);
-    }
-
     /// Records the first failure and fails every waiter. `durable` never moves again. `raise`
     /// tells everybody else, before any waiter is told: it runs once, under the list lock.
     pub(crate) fn poison(&self, cause: WalError, raise: impl FnOnce()) {
@@ -337,6 +324,20 @@ impl Tracker {
             waiter.tell(Verdict::Failed(poison.clone()));
         }
     }
+}
+
+/// Hands leadership on without having led.
+fn resign(state: &Mutex<State>) {
+    let mut state = state.lock();
+    if state.poison.is_some() {
+        // `poison` has emptied the list and nobody has entered it since.
+        state.leading = false;
+        return;
+    }
+    state.hurry = state.in_a_hurry();
+    let next = state.hand_over(0);
+    drop(state);
+    tell(next, Verdict::Lead);
 }
 
 /// The error of who asks for something behind a cut.

@@ -15,9 +15,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::state::State;
 use super::waiter::{Verdict, Waiter};
-use super::{Cohort, Tracker, Waiting, cut_off};
+use super::{Cohort, Tracker, cut_off};
 use crate::error::{Result, WalError, discard};
 use crate::lsn::Place;
+use crate::stats::Stats;
 use crate::sync::{Arc, Instant, now};
 
 /// What is called.
@@ -39,13 +40,22 @@ pub(crate) enum Demand {
     Nothing,
 }
 
-struct Notice {
-    call: Call,
+pub(super) struct Notice {
+    pub(super) call: Call,
     /// Since when a commit has waited; `None` if it is none, or did not have to.
     since: Option<Instant>,
 }
 
-enum Notifier {
+impl Notice {
+    /// Counts a commit that was settled.
+    pub(super) fn count(&self, verdict: &Result<()>, stats: &Stats) {
+        if let Some(since) = self.since.filter(|_| verdict.is_ok()) {
+            stats.committed(since.elapsed());
+        }
+    }
+}
+
+pub(super) enum Thread {
     /// No thread yet.
     Absent,
     /// It waits to be told.
@@ -67,9 +77,9 @@ pub(crate) enum Registered {
 }
 
 /// Notices that were settled at once, alike.
-struct Settled {
-    notices: BTreeMap<Ticket, Notice>,
-    verdict: Result<()>,
+pub(super) struct Settled {
+    pub(super) notices: BTreeMap<Ticket, Notice>,
+    pub(super) verdict: Result<()>,
 }
 
 /// The notices; lives under the list lock.
@@ -77,11 +87,11 @@ pub(super) struct Notices {
     /// Those that demand a sync, and those that do not.
     commits: BTreeMap<Ticket, Notice>,
     quiet: BTreeMap<Ticket, Notice>,
-    ready: Vec<Settled>,
+    pub(super) ready: Vec<Settled>,
     numbers: u64,
-    notifier: Notifier,
+    pub(super) thread: Thread,
     /// The log has ended: nothing becomes pending any more.
-    ended: bool,
+    pub(super) ended: bool,
 }
 
 impl std::fmt::Debug for Notices {
@@ -98,7 +108,7 @@ impl Notices {
             quiet: BTreeMap::new(),
             ready: Vec::new(),
             numbers: 0,
-            notifier: Notifier::Absent,
+            thread: Thread::Absent,
             ended: false,
         }
     }
@@ -167,28 +177,19 @@ impl Notices {
     }
 
     fn unpark(&mut self) -> Option<Arc<Waiter>> {
-        match std::mem::replace(&mut self.notifier, Notifier::Busy) {
-            Notifier::Parked(waiter) => Some(waiter),
+        match std::mem::replace(&mut self.thread, Thread::Busy) {
+            Thread::Parked(waiter) => Some(waiter),
             other => {
-                self.notifier = other;
+                self.thread = other;
                 None
             }
         }
     }
 
     /// The lowest target that demands a sync.
-    fn demanded(&self) -> Option<u64> {
+    pub(super) fn demanded(&self) -> Option<u64> {
         self.commits.first_key_value().map(|(ticket, _)| ticket.target)
     }
-}
-
-/// What the notifier does next.
-enum Errand {
-    Call(Vec<Settled>),
-    /// It has leadership.
-    Lead(u64),
-    Park(Arc<Waiter>),
-    End,
 }
 
 impl Tracker {
@@ -209,7 +210,7 @@ impl Tracker {
             Err(error) => Some(Err(error)),
         };
         let notices = &mut state.notices;
-        if matches!(notices.notifier, Notifier::Ended) {
+        if matches!(notices.thread, Thread::Ended) {
             drop(state);
             return Registered::Ended(call, verdict.unwrap_or(Err(WalError::Closed)));
         }
@@ -224,9 +225,9 @@ impl Tracker {
             }
             None => drop(notices.pending(demand).insert(ticket, notice)),
         }
-        let start = matches!(notices.notifier, Notifier::Absent);
+        let start = matches!(notices.thread, Thread::Absent);
         if start {
-            notices.notifier = Notifier::Busy;
+            notices.thread = Thread::Busy;
         }
         let look = notices.who_looks();
         let lead = if state.leading { None } else { state.notices.who_leads() };
@@ -263,16 +264,9 @@ impl Tracker {
         let cancelled = state.notices.remove(ticket);
         drop(state);
         if let Some((notice, Some(verdict))) = &cancelled {
-            self.count(notice, verdict);
+            notice.count(verdict, &self.stats);
         }
         discard(cancelled);
-    }
-
-    /// Counts a commit that was settled.
-    fn count(&self, notice: &Notice, verdict: &Result<()>) {
-        if let Some(since) = notice.since.filter(|_| verdict.is_ok()) {
-            self.stats.committed(since.elapsed());
-        }
     }
 
     /// Settles what is pending for good, and lets the notifier end.
@@ -280,93 +274,12 @@ impl Tracker {
         let mut state = self.state.lock();
         state.notices.ended = true;
         state.notices.fail(0, &WalError::Closed);
-        if matches!(state.notices.notifier, Notifier::Absent) {
-            state.notices.notifier = Notifier::Ended;
+        if matches!(state.notices.thread, Thread::Absent) {
+            state.notices.thread = Thread::Ended;
         }
         let look = state.notices.who_looks();
         drop(state);
         tell(look, Verdict::Look);
-    }
-
-    /// No notifier could be started: fails every notice there is.
-    pub(crate) fn forgo_notifier(&self, error: &WalError) {
-        let mut state = self.state.lock();
-        state.notices.fail(0, error);
-        let ready = std::mem::take(&mut state.notices.ready);
-        let ended = state.notices.ended;
-        state.notices.notifier = if ended { Notifier::Ended } else { Notifier::Absent };
-        drop(state);
-        self.call(ready);
-    }
-
-    /// The work of the notifier, until the log ends.
-    pub(crate) fn notify(&self, work: &impl Cohort) {
-        loop {
-            match self.errand() {
-                Errand::Call(ready) => self.call(ready),
-                Errand::Lead(target) => self.lead_for_notices(target, work),
-                Errand::Park(waiter) => {
-                    if matches!(waiter.wait(std::time::Duration::ZERO), Verdict::Lead) {
-                        self.take_the_lead(work);
-                    }
-                }
-                Errand::End => return,
-            }
-        }
-    }
-
-    fn errand(&self) -> Errand {
-        let mut state = self.state.lock();
-        if !state.notices.ready.is_empty() {
-            return Errand::Call(std::mem::take(&mut state.notices.ready));
-        }
-        if state.notices.ended {
-            state.notices.notifier = Notifier::Ended;
-            return Errand::End;
-        }
-        if !state.leading
-            && let Some(target) = state.notices.demanded()
-        {
-            state.lead_for_notices();
-            return Errand::Lead(target);
-        }
-        let waiter = Arc::new(Waiter::new());
-        state.notices.notifier = Notifier::Parked(Arc::clone(&waiter));
-        Errand::Park(waiter)
-    }
-
-    /// Leadership was handed over; what demanded it may be gone.
-    fn take_the_lead(&self, work: &impl Cohort) {
-        let demanded = self.state.lock().notices.demanded();
-        match demanded {
-            Some(target) => self.lead_for_notices(target, work),
-            None => self.resign(),
-        }
-    }
-
-    fn lead_for_notices(&self, target: u64, work: &impl Cohort) {
-        // What fails is told to whom it concerns; a panic has poisoned the log.
-        let led = catch_unwind(AssertUnwindSafe(|| self.lead(target, Waiting::Internal, work)));
-        match led {
-            Ok(result) => result.unwrap_or_else(discard),
-            Err(payload) => discard(payload),
-        }
-    }
-
-    /// Calls what is ready, in order. No lock is held.
-    fn call(&self, ready: Vec<Settled>) {
-        let mut calls = Vec::new();
-        for Settled { notices, verdict } in ready {
-            let each = notices.into_iter();
-            calls.extend(each.map(|(ticket, notice)| (ticket, notice, verdict.clone())));
-            // What an error carries is the store's, and so is the code that drops it.
-            discard(verdict);
-        }
-        calls.sort_unstable_by_key(|(ticket, ..)| *ticket);
-        for (_, notice, verdict) in calls {
-            self.count(&notice, &verdict);
-            call(notice.call, verdict);
-        }
     }
 }
 

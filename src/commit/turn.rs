@@ -10,7 +10,7 @@
 
 use super::notices::tell;
 use super::waiter::Verdict;
-use super::{Cohort, Entry, Tracker, Waiting, cut_off};
+use super::{Cohort, Entry, Tracker, Waiting, cut_off, resign};
 use crate::error::Result;
 use crate::lsn::Place;
 use crate::sync::Ordering;
@@ -133,7 +133,7 @@ impl<C: Cohort> Turn<'_, C> {
 
 impl<C: Cohort> Drop for Turn<'_, C> {
     fn drop(&mut self) {
-        self.tracker.resign();
+        resign(&self.tracker.state);
     }
 }
 

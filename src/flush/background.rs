@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use super::helper::Helper;
 use super::stage::Wrote;
+use super::visit::Visitor;
 use super::{Backing, Engine, Intent};
-use crate::sync::{Arc, Weak, sleep, spawn};
+use crate::sync::{Arc, sleep, spawn};
 
 /// Backlogs below this, in bytes, are left to grow.
 const WORTHWHILE_BYTES: u64 = 256 << 10;
@@ -23,8 +24,8 @@ impl<B: Backing> Engine<B> {
     /// Wakes the background writer, starting it if need be.
     pub(super) fn want_background(&self) {
         self.background.want(|| {
-            let (engine, shared) = (self.this.clone(), Arc::clone(&self.background));
-            spawn("cohort-wal-writer", move || work(&engine, &shared))
+            let (visitor, helper) = (self.visitor(), Arc::clone(&self.background));
+            spawn("cohort-wal-writer", move || work(&visitor, &helper))
         });
     }
 
@@ -60,13 +61,11 @@ impl<B: Backing> Engine<B> {
     }
 }
 
-fn work<B: Backing>(engine: &Weak<Engine<B>>, shared: &Helper) {
-    while shared.park() {
+fn work<B: Backing>(visitor: &Visitor<B>, helper: &Helper) {
+    while helper.park() {
         let mut idle = 0;
         while idle < IDLE_POLLS {
-            let Some(engine) = engine.upgrade() else { return };
-            let busy = engine.write_ahead();
-            drop(engine);
+            let Some(busy) = visitor.visit(Engine::write_ahead) else { return };
             match busy {
                 Some(true) => idle = 0,
                 Some(false) => {

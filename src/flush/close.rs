@@ -20,10 +20,12 @@ impl<B: Backing> Engine<B> {
 
     /// Closes as best it can, and ends all I/O whatever comes of it.
     ///
-    /// A store that takes hold of its log from inside a stage may let go of the last handle there.
-    /// Then another thread closes, which waits for that stage.
+    /// A store that takes hold of its log from inside a stage may let go of the last handle there,
+    /// and code of its errors in the thread of a helper. Then another thread closes, which waits
+    /// for that stage and that helper.
     pub(crate) fn abandon_or_close(&self) {
-        if !codec::in_stage(self.identity()) && !self.is_admin() {
+        let inside = codec::in_stage(self.identity()) || self.is_admin() || self.is_visited();
+        if !inside {
             self.close_or(true).ok();
         } else if let Some(engine) = self.this.upgrade() {
             spawn("cohort-wal-close", move || engine.abandon_or_close());
@@ -31,7 +33,17 @@ impl<B: Backing> Engine<B> {
     }
 
     fn close_or(&self, give_up: bool) -> Result<()> {
-        if codec::in_stage(self.identity()) {
+        let ended = self.end_or(give_up);
+        // Where the log is poisoned somebody may be inside of a sync that never ends.
+        let refused = matches!(ended, Err(WalError::Forked | WalError::Reentrant));
+        if !refused && self.tracker.check().is_ok() {
+            self.visits.wait();
+        }
+        ended
+    }
+
+    fn end_or(&self, give_up: bool) -> Result<()> {
+        if codec::in_stage(self.identity()) || self.is_visited() {
             return Err(WalError::Reentrant);
         }
         self.backing.check()?;
@@ -48,6 +60,7 @@ impl<B: Backing> Engine<B> {
         self.intervals.stop();
         self.stage.lock().closed = true;
         self.tracker.end_notices();
+        self.visits.refuse();
         *admin.closed = true;
         let ended = self.in_stage("unlock", || {
             self.backing.end();

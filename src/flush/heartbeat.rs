@@ -10,8 +10,9 @@
 use std::time::Duration;
 
 use super::helper::Helper;
+use super::visit::Visitor;
 use super::{Backing, Engine};
-use crate::sync::{Arc, Weak, spawn};
+use crate::sync::{Arc, spawn};
 
 /// The helper, and how long it waits.
 #[derive(Debug)]
@@ -35,9 +36,9 @@ impl<B: Backing> Engine<B> {
     pub(super) fn arm_heartbeat(&self) {
         let Some(heart) = &self.heart else { return };
         heart.helper.want(|| {
-            let (engine, helper) = (self.this.clone(), Arc::clone(&heart.helper));
+            let (visitor, helper) = (self.visitor(), Arc::clone(&heart.helper));
             let every = heart.every;
-            spawn("cohort-wal-heartbeat", move || work(&engine, &helper, every))
+            spawn("cohort-wal-heartbeat", move || work(&visitor, &helper, every))
         });
     }
 
@@ -54,11 +55,11 @@ impl<B: Backing> Engine<B> {
     }
 }
 
-fn work<B: Backing>(engine: &Weak<Engine<B>>, helper: &Helper, every: Duration) {
+fn work<B: Backing>(visitor: &Visitor<B>, helper: &Helper, every: Duration) {
     while helper.park() {
         let mut seen = None;
         loop {
-            let Some(durable) = engine.upgrade().map(|engine| engine.durable()) else { return };
+            let Some(durable) = visitor.visit(Engine::durable) else { return };
             if seen.replace(durable) == Some(durable) {
                 break;
             }
@@ -66,7 +67,8 @@ fn work<B: Backing>(engine: &Weak<Engine<B>>, helper: &Helper, every: Duration) 
                 return;
             }
         }
-        let Some(engine) = engine.upgrade() else { return };
-        engine.beat();
+        if visitor.visit(Engine::beat).is_none() {
+            return;
+        }
     }
 }

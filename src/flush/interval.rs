@@ -14,12 +14,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::helper::Helper;
+use super::visit::Visitor;
 use super::{Backing, Engine, Intent, Waiting};
 use crate::error::{Result, WalError, discard};
-use crate::sync::{Arc, AtomicU32, CachePadded, Mutex, Ordering, Weak, now, spawn};
+use crate::sync::{Arc, AtomicU32, CachePadded, Mutex, Ordering, now, spawn};
 
-/// One of the helpers.
-#[derive(Debug)]
+/// One of the helpers; its thread has a clone.
+#[derive(Debug, Clone)]
 struct Interval {
     every: Duration,
     intent: Intent,
@@ -114,11 +115,11 @@ impl<B: Backing> Engine<B> {
         }
         // ORDERING: Relaxed; a hint, what it wakes looks for itself.
         let dozing = self.intervals.dozing.fetch_and(FAILED, Ordering::Relaxed);
-        for (index, interval) in self.intervals.all.iter().enumerate() {
+        for interval in &self.intervals.all {
             if dozing & interval.bit() != 0 {
                 let wanted = interval.helper.want(|| {
-                    let engine = self.this.clone();
-                    spawn("cohort-wal-interval", move || work(&engine, index))
+                    let (visitor, interval) = (self.visitor(), interval.clone());
+                    spawn("cohort-wal-interval", move || work(&visitor, &interval))
                 });
                 if !wanted {
                     let source = std::io::Error::other("no thread can be started");
@@ -151,6 +152,21 @@ impl<B: Backing> Engine<B> {
         }
     }
 
+    /// Does the work of a helper once. How long it rests then; `None`: until it is woken.
+    fn keep_or_doze(&self, interval: &Interval) -> Option<Duration> {
+        let begun = now();
+        match self.keep(interval) {
+            Ok(true) => Some(interval.every.saturating_sub(begun.elapsed())),
+            Ok(false) => (!self.doze(interval)).then_some(interval.every),
+            Err(error) => {
+                if error.loses_nothing() {
+                    self.intervals.fail(error, interval);
+                }
+                None
+            }
+        }
+    }
+
     /// Leaves the waking to appends; false when one came before that.
     fn doze(&self, interval: &Interval) -> bool {
         // ORDERING: Relaxed; pairs with `dozing`, by way of the tail.
@@ -169,31 +185,15 @@ impl<B: Backing> Engine<B> {
     }
 }
 
-fn work<B: Backing>(engine: &Weak<Engine<B>>, index: usize) {
-    let interval = |engine: &Engine<B>| {
-        let interval = &engine.intervals.all[index];
-        (Arc::clone(&interval.helper), interval.every)
-    };
-    let Some((helper, every)) = engine.upgrade().map(|engine| interval(&engine)) else { return };
-    while helper.park() {
-        let mut rest = every;
-        loop {
-            if !helper.sleep(rest) {
+fn work<B: Backing>(visitor: &Visitor<B>, interval: &Interval) {
+    while interval.helper.park() {
+        let mut rest = Some(interval.every);
+        while let Some(wait) = rest {
+            if !interval.helper.sleep(wait) {
                 return;
             }
-            let Some(engine) = engine.upgrade() else { return };
-            let (begun, interval) = (now(), &engine.intervals.all[index]);
-            match engine.keep(interval) {
-                Ok(true) => rest = every.saturating_sub(begun.elapsed()),
-                Ok(false) if engine.doze(interval) => break,
-                Ok(false) => rest = every,
-                Err(error) => {
-                    if error.loses_nothing() {
-                        engine.intervals.fail(error, interval);
-                    }
-                    break;
-                }
-            }
+            let Some(next) = visitor.visit(|engine| engine.keep_or_doze(interval)) else { return };
+            rest = next;
         }
     }
 }

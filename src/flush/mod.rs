@@ -32,6 +32,7 @@ mod notify;
 mod stage;
 mod storage;
 mod truncate;
+mod visit;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -48,6 +49,7 @@ use crate::sync::{Arc, AtomicU32, CachePadded, Mutex, Ordering, Poll, Weak};
 use heartbeat::Heart;
 use helper::Helper;
 use interval::Intervals;
+use visit::Visits;
 
 pub(crate) use cut::Cut;
 pub(crate) use limits::Limits;
@@ -163,6 +165,7 @@ pub(crate) struct Engine<B: Backing> {
     intervals: Intervals,
     /// For the threads of helpers.
     this: Weak<Self>,
+    visits: Arc<Visits>,
     stats: Arc<Stats>,
 }
 
@@ -189,6 +192,7 @@ impl<B: Backing> Engine<B> {
             heart: limits.heartbeat.map(Heart::new),
             intervals: Intervals::new(limits.flush_interval, limits.sync_interval),
             this: this.clone(),
+            visits: Visits::new(),
             stats,
         })
     }

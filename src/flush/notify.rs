@@ -1,5 +1,7 @@
 //! Notices of an engine, and the thread that calls them.
 
+use std::path::Path;
+
 use super::{Backing, Engine};
 use crate::codec;
 use crate::commit::{Call, Demand, Registered, Ticket, call as run};
@@ -69,13 +71,24 @@ impl<B: Backing> Notices for Engine<B> {
 }
 
 impl<B: Backing> Engine<B> {
-    /// The notifier keeps the engine until the log ends, which whoever drops the log sees to.
     fn start_notifier(&self) {
-        let Some(engine) = self.this.upgrade() else { return };
-        if !spawn("cohort-wal-notifier", move || engine.tracker.notify(&*engine)) {
+        let (notifier, visitor) = (self.tracker.notifier(), self.visitor());
+        let lead = |engine: &Self| engine.tracker.lead_for_notices(engine);
+        let thread = notifier.clone();
+        let work = move || thread.work(|| visitor.visit(lead).is_some());
+        if !spawn("cohort-wal-notifier", work) {
             let source = std::io::Error::other("no thread can be started");
-            let path = std::path::Path::new("");
-            self.tracker.forgo_notifier(&WalError::io("notify", path, source));
+            notifier.forgo(&WalError::io("notify", Path::new(""), source));
+        }
+    }
+}
+
+/// A log that ends without being closed, as where no thread could be had for that.
+impl<B: Backing> Drop for Engine<B> {
+    fn drop(&mut self) {
+        // In a fork somebody may hold the list lock for ever.
+        if self.backing.check().is_ok() {
+            self.tracker.end_notices();
         }
     }
 }

@@ -36,7 +36,7 @@ pub enum Act {
     Flush,
     /// `y`: sync.
     Sync,
-    /// `w`: wait until the last record is durable.
+    /// `w`: wait until the last record is durable, by a callback every second time.
     Wait,
     /// `r`: rotate.
     Rotate,

@@ -126,15 +126,15 @@ impl FromStr for Workload {
 }
 
 impl Workload {
-    /// All workloads of up to `longest` operations, the shortest first: the one of none is the
-    /// creation of the log.
+    /// All workloads of up to `longest` of some operations, the shortest first: the one of none is
+    /// the creation of the log.
     #[must_use]
-    pub fn all(longest: usize) -> Vec<Self> {
+    pub fn all(longest: usize, of: &[Op]) -> Vec<Self> {
         let mut last = vec![Self(Vec::new())];
         let mut all = last.clone();
         for _ in 0..longest {
             let longer = last.iter().flat_map(|workload| {
-                Op::ALL.into_iter().map(|op| Self(workload.0.iter().copied().chain([op]).collect()))
+                of.iter().map(|op| Self(workload.0.iter().chain([op]).copied().collect()))
             });
             last = longer.collect();
             all.extend_from_slice(&last);

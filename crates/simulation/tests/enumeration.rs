@@ -5,7 +5,7 @@ use std::panic::resume_unwind;
 
 use cohort_wal::sim::{Profile, SimCall, SimStore};
 use simulation::enumerate::{Address, Tally, visit};
-use simulation::workload::{Workload, options};
+use simulation::workload::{Op, Workload, options};
 
 /// Longer than what is visited in full, and each for a reason of its own.
 const TELLING: [(&str, &str); 16] = [
@@ -57,7 +57,7 @@ fn visit_all(workloads: &[Workload], sparse: usize) -> Tally {
 
 #[test]
 fn no_crash_of_a_short_workload_breaks_a_promise() {
-    let workloads = Workload::all(2);
+    let workloads = Workload::all(2, &Op::ALL);
     let tally = visit_all(&workloads, SPARSE);
     // The states are there to be visited, or the test proves nothing.
     let at_least = |count| count / SPARSE as u64;

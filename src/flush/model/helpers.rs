@@ -33,6 +33,11 @@ impl Model {
         Ok(Notice(self.engine.notify(Ok(end), demand, call)))
     }
 
+    /// How many hold the log: its handles, and whoever is inside.
+    pub fn holders(&self) -> usize {
+        crate::sync::Arc::strong_count(&self.engine)
+    }
+
     /// Takes a notice back.
     pub fn cancel(&self, notice: Notice) {
         if let Notice(Some(ticket)) = notice {

@@ -7,6 +7,7 @@ mod crash;
 mod judge;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
 
 use cohort_wal::sim::{SimCall, SimFault, SimStore};
 use cohort_wal::{Lsn, Wal, WalError};
@@ -357,7 +358,9 @@ impl Run<'_> {
             Act::Flush => wal.flush().map(|()| Got::Nothing),
             Act::Sync => wal.sync().map(|()| Got::Nothing),
             Act::Wait => {
-                last.map_or(Ok(()), |lsn| wal.wait_durable(Lsn::new(lsn))).map(|()| Got::Nothing)
+                let even = self.history.units().len().is_multiple_of(2);
+                let wait = if even { await_durable } else { Wal::wait_durable };
+                last.map_or(Ok(()), |lsn| wait(wal, Lsn::new(lsn))).map(|()| Got::Nothing)
             }
             Act::Rotate => wal.rotate().map(|()| Got::Nothing),
             Act::Read => records_of(wal).map(Got::Records),
@@ -370,6 +373,13 @@ impl Run<'_> {
             Act::Undo | Act::Cut | Act::Kill | Act::Power => Ok(Got::Nothing),
         }
     }
+}
+
+/// What a callback is told of the record at `lsn`.
+fn await_durable(wal: &Log, lsn: Lsn) -> Result<(), WalError> {
+    let (tell, told) = mpsc::channel();
+    wal.on_durable(lsn, move |result| tell.send(result).unwrap_or_default());
+    told.recv().unwrap_or(Err(WalError::Closed))
 }
 
 /// LSN and key of all that a log shows.

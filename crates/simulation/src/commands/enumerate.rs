@@ -11,13 +11,16 @@ use std::time::{Duration, SystemTime};
 use cohort_wal::sim::Profile;
 use indicatif::{ProgressBar, ProgressStyle};
 use simulation::enumerate::{Address, Failure, Tally, replay, shrink, visit};
-use simulation::workload::Workload;
+use simulation::workload::{Op, Workload};
 
 #[derive(clap::Args)]
 pub(crate) struct Enumerate {
     /// Operations of the longest workloads.
     #[arg(long, default_value_t = 4)]
     longest: usize,
+    /// The operations of the workloads, a letter each; all of them by default.
+    #[arg(long)]
+    operations: Option<Workload>,
     /// States of a moment up to which all of them are visited; patterns and random ones beyond.
     #[arg(long, default_value_t = 4096)]
     limit: u64,
@@ -44,12 +47,13 @@ fn profile(name: &str) -> Result<Profile, String> {
 }
 
 pub(crate) fn run(arguments: &Enumerate) -> ExitCode {
-    let Enumerate { longest, limit, last_limit, states, seed, profile, json } = *arguments;
+    let Enumerate { longest, limit, last_limit, states, seed, profile, json, .. } = *arguments;
+    let operations = arguments.operations.as_ref().map_or(&Op::ALL[..], |named| &named.0);
     let last_limit = last_limit.unwrap_or(limit);
     let tasks = |seed| {
         let profiles = Profile::ALL.into_iter().filter(move |p| profile.is_none_or(|q| *p == q));
         let profiles: Vec<_> = profiles.collect();
-        let workloads = Workload::all(longest).into_iter();
+        let workloads = Workload::all(longest, operations).into_iter();
         let tasks = workloads.flat_map(move |workload| {
             let limit = if workload.0.len() < longest { limit } else { last_limit };
             profiles.clone().into_iter().map(move |p| (workload.clone(), p, seed, limit))
