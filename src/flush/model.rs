@@ -66,6 +66,11 @@ impl Model {
         Self { engine, shared }
     }
 
+    #[cfg(not(loom))]
+    pub(crate) fn engine(&self) -> &Engine<Shared> {
+        &self.engine
+    }
+
     /// Appends one record; returns its range.
     pub fn append(&self, body: &[u8]) -> Result<(u64, u64)> {
         self.append_batch(&[body])

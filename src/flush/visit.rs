@@ -100,3 +100,30 @@ impl<B: Backing> Engine<B> {
         codec::in_stage(self.visit_identity())
     }
 }
+
+#[cfg(all(test, not(loom)))]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::super::model::Model;
+
+    #[test]
+    fn closing_waits_for_a_helper_that_is_inside_and_lets_none_in_afterwards() {
+        let model = Model::new(1 << 10, 2, 1 << 20, 1 << 20);
+        let visitor = model.engine().visitor();
+        let (tell, told) = mpsc::channel();
+        let visit = visitor.visit(|engine| {
+            assert!(engine.is_visited() && engine.close().is_err(), "it would wait for itself");
+            let model = model.clone();
+            let closer = std::thread::spawn(move || tell.send(model.close()).unwrap());
+            // In vain, however long.
+            assert!(told.recv_timeout(Duration::from_millis(100)).is_err());
+            closer
+        });
+        told.recv().unwrap().unwrap();
+        visit.unwrap().join().unwrap();
+        assert!(visitor.visit(|_| ()).is_none());
+    }
+}

@@ -67,6 +67,8 @@ pub struct History {
     head: u64,
     /// The furthest that it may be.
     truncating: u64,
+    /// Heads that were asked for without a snapshot and may have come about.
+    asked: Vec<u64>,
     /// Where it may have been cut.
     cutting: Option<u64>,
     /// The snapshot that was known to count.
@@ -146,19 +148,23 @@ impl History {
     /// The log is about to forget what is below `lsn`.
     pub fn truncating(&mut self, lsn: u64) {
         self.truncating = self.truncating.max(lsn);
+        if lsn > self.head {
+            self.asked.push(lsn);
+        }
     }
 
     /// The log has forgotten what is below `lsn`, and never shows it again.
     pub fn truncated(&mut self, lsn: u64) {
         self.head = self.head.max(lsn);
-        self.truncating(lsn);
+        self.truncating = self.truncating.max(lsn);
+        self.asked.clear();
         self.saw_durable(lsn);
     }
 
     /// A snapshot of all below `lsn` is being made, which is a truncation too.
     pub fn making_snapshot(&mut self, lsn: u64) {
         self.making.push(lsn);
-        self.truncating(lsn);
+        self.truncating = self.truncating.max(lsn);
     }
 
     /// It was made.
@@ -180,8 +186,9 @@ impl History {
     fn check_snapshot(&self, found: &Found) -> Result<(), Violation> {
         let made = found.snapshot.filter(|lsn| self.making.contains(lsn));
         let stays = found.snapshot == self.snapshot.filter(|lsn| *lsn >= found.head);
-        // Head and snapshot move together.
-        let moved = found.head > self.head && self.making.contains(&found.head);
+        // Head and snapshot move together, unless the head may have moved before.
+        let (head, asked) = (&found.head, self.asked.contains(&found.head));
+        let moved = *head > self.head && self.making.contains(head) && !asked;
         if made.is_some_and(|lsn| found.head >= lsn) || stays && !moved {
             return Ok(());
         }

@@ -271,13 +271,13 @@ impl Run<'_> {
         let known = |unit: &&Unit| unit.promise >= Promise::Buffered;
         let last = self.history.units().iter().rfind(known).map(|unit| unit.lsns[0]);
         let head = self.new_head(act, last);
-        self.history.truncating(head);
+        match act {
+            Act::Checkpoint => self.history.making_snapshot(head),
+            _ => self.history.truncating(head),
+        }
         let cut = Cutting::of(&self.history, self.wal(), act == Act::Undo);
         if act.cuts() {
             self.history.cutting(cut.at());
-        }
-        if act == Act::Checkpoint {
-            self.history.making_snapshot(head);
         }
         let before = self.near().then(|| {
             self.disk.record();
