@@ -157,7 +157,7 @@ impl History {
     pub fn truncated(&mut self, lsn: u64) {
         self.head = self.head.max(lsn);
         self.truncating = self.truncating.max(lsn);
-        self.asked.clear();
+        self.asked.retain(|asked| *asked > lsn);
         self.saw_durable(lsn);
     }
 
