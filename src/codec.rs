@@ -7,12 +7,15 @@
 use std::cell::{Cell, RefCell};
 
 use crate::checksum;
+use crate::crypt::{Cipher, Place, TAG_BYTES};
 use crate::error::{Result, WalError};
-use crate::format::frame::{self, HEADER_BYTES, Kind, Seed};
-use crate::sync::{Counter, MODEL, thread_local};
+use crate::format::frame::{self, ENCRYPTED, HEADER_BYTES, Kind, Seed};
+use crate::format::u32_at;
+use crate::sync::{Arc, Counter, MODEL, thread_local};
 
 /// A thread keeps its buffer between appends up to this capacity, in bytes.
 const RETAINED_BYTES: usize = 256 << 10;
+const ALIGNMENT_BYTES: usize = 8;
 
 /// What a thread brings to every append.
 struct Local {
@@ -51,7 +54,7 @@ pub(crate) fn with_unit<T>(f: impl FnOnce(&mut Unit, &Cell<usize>) -> T) -> T {
     let taken = local(|local| (local.buffer.take(), local.hint.get()));
     let (bytes, hint) = taken.unwrap_or_default();
     let hint = Cell::new(hint);
-    let mut unit = Unit { bytes, records: 0, last: 0 };
+    let mut unit = Unit { bytes, records: 0, last: 0, sealed: false };
     unit.bytes.clear();
     let result = f(&mut unit, &hint);
     if unit.bytes.capacity() <= RETAINED_BYTES {
@@ -85,6 +88,38 @@ impl Drop for StageMark {
     }
 }
 
+/// How a log encodes records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Form {
+    /// The longest record, before it is encoded.
+    pub(crate) max_record: u32,
+    pub(crate) compressed: bool,
+    pub(crate) sealed: bool,
+}
+
+impl Form {
+    /// Plain records of up to `max_record` bytes.
+    #[cfg(any(test, all(loom, feature = "loom")))]
+    pub(crate) fn plain(max_record: u32) -> Self {
+        Self { max_record, compressed: false, sealed: false }
+    }
+
+    /// The most bytes that the frame of a record of `len` bytes takes.
+    pub(crate) fn frame_bytes(&self, len: u64) -> u64 {
+        frame::frame_bytes(len.saturating_add(if self.sealed { TAG_BYTES as u64 } else { 0 }))
+    }
+}
+
+/// The shortest pad that there may be.
+pub(crate) const LEAST_PAD: u64 = frame::HEADER + TAG_BYTES as u64;
+
+/// What the frames of an epoch are sealed with.
+#[derive(Debug, Clone)]
+pub(crate) struct Epoch {
+    pub(crate) seed: Seed,
+    pub(crate) cipher: Option<Arc<Cipher>>,
+}
+
 /// Encoded frames with open headers.
 #[derive(Debug)]
 pub(crate) struct Unit {
@@ -92,6 +127,8 @@ pub(crate) struct Unit {
     records: u64,
     /// Offset of the last record's frame.
     last: u64,
+    /// Its bodies are to be sealed.
+    sealed: bool,
 }
 
 impl Unit {
@@ -104,6 +141,11 @@ impl Unit {
         self.records
     }
 
+    #[inline]
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.sealed
+    }
+
     /// Offset of the last record's frame in the unit.
     pub(crate) fn last(&self) -> u64 {
         self.last
@@ -114,23 +156,46 @@ impl Unit {
     }
 
     /// Encodes one record from parts at the end of the unit. `more`: others follow in its batch.
-    pub(crate) fn push(&mut self, parts: &[&[u8]], more: bool, max_record: u32) -> Result<()> {
+    pub(crate) fn push(&mut self, parts: &[&[u8]], more: bool, form: Form) -> Result<()> {
         let len: u64 = parts.iter().map(|part| part.len() as u64).sum();
-        let max = u64::from(max_record);
-        let body_len = u32::try_from(len).ok().filter(|&len| len <= max_record);
-        let body_len = body_len.ok_or(WalError::RecordTooLarge { len, max })?;
-        let bytes = usize::try_from(frame::frame_bytes(len)).map_err(|_| WalError::OutOfMemory)?;
+        if u32::try_from(len).ok().is_none_or(|len| len > form.max_record) {
+            return Err(WalError::RecordTooLarge { len, max: form.max_record.into() });
+        }
+        let bytes = usize::try_from(form.frame_bytes(len)).map_err(|_| WalError::OutOfMemory)?;
         self.bytes.try_reserve(bytes).map_err(|_| WalError::OutOfMemory)?;
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&[0; HEADER_BYTES]);
         for part in parts {
             self.bytes.extend_from_slice(part);
         }
-        self.bytes.resize(start + bytes, 0);
-        let body_crc = checksum::of(&self.bytes[start + HEADER_BYTES..]);
-        let flags = if more { frame::MORE } else { 0 };
+        self.end_frame(start, more, form)
+    }
+
+    /// Makes a frame of what stands behind its place for a header, at `start`.
+    #[inline]
+    fn end_frame(&mut self, start: usize, more: bool, form: Form) -> Result<()> {
+        let body = start + HEADER_BYTES;
+        let mut flags = if more { frame::MORE } else { 0 };
+        #[cfg(feature = "lz4")]
+        if form.compressed && crate::compress::shorten(&mut self.bytes, body) {
+            flags |= frame::COMPRESSED;
+        }
+        let tag = if form.sealed { TAG_BYTES } else { 0 };
+        let len = self.bytes.len() - body + tag;
+        let Ok(body_len) = u32::try_from(len) else { return Err(WalError::OutOfMemory) };
+        let end = body + len.next_multiple_of(ALIGNMENT_BYTES);
+        self.bytes.try_reserve(end - self.bytes.len()).map_err(|_| WalError::OutOfMemory)?;
+        self.bytes.resize(end, 0);
+        let body_crc = if form.sealed {
+            // Known once it is sealed.
+            flags |= ENCRYPTED;
+            self.sealed = true;
+            0
+        } else {
+            checksum::of(&self.bytes[body..])
+        };
         let header = frame::open_header(Kind::Record, flags, body_len, body_crc);
-        self.bytes[start..start + HEADER_BYTES].copy_from_slice(&header);
+        self.bytes[start..body].copy_from_slice(&header);
         self.records += 1;
         self.last = start as u64;
         Ok(())
@@ -139,7 +204,10 @@ impl Unit {
     /// Binds every frame to its place: the unit starts at `lsn`, and all below `durable` is
     /// durable. No allocation, no failure.
     #[inline]
-    pub(crate) fn seal(&mut self, seed: Seed, lsn: u64, durable: u64) {
+    pub(crate) fn seal(&mut self, seed: Seed, cipher: Option<&Cipher>, lsn: u64, durable: u64) {
+        if let Some(cipher) = cipher {
+            self.seal_bodies(cipher, lsn);
+        }
         let mut offset = 0;
         while let Some(header) =
             self.bytes.get_mut(offset..).and_then(|rest| rest.first_chunk_mut::<HEADER_BYTES>())
@@ -147,6 +215,22 @@ impl Unit {
             // PERF: first; behind the seal this would wait for what that stores.
             let len = frame_len(header);
             frame::seal_header(header, seed, lsn + offset as u64, Some(durable));
+            offset += len;
+        }
+    }
+
+    /// Seals every body at its place. Once: what is sealed is not sealed again elsewhere.
+    fn seal_bodies(&mut self, cipher: &Cipher, lsn: u64) {
+        let mut offset = 0;
+        while let Some((header, rest)) = self
+            .bytes
+            .get_mut(offset..)
+            .and_then(|rest| rest.split_first_chunk_mut::<HEADER_BYTES>())
+        {
+            let len = frame_len(header);
+            let body = &mut rest[..len - HEADER_BYTES];
+            let crc = seal_body(cipher, lsn + offset as u64, header, body);
+            header[8..12].copy_from_slice(&crc.to_le_bytes());
             offset += len;
         }
     }
@@ -167,27 +251,53 @@ impl Unit {
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "the frame is in memory")]
 fn frame_len(header: &[u8; HEADER_BYTES]) -> usize {
-    frame::frame_bytes(u64::from(crate::format::u32_at(header, 4))) as usize
+    frame::frame_bytes(u64::from(u32_at(header, 4))) as usize
 }
 
-/// A sealed pad frame over `[lsn, lsn + len)`: zeros and then the header, handed to `put` piece by
-/// piece with their offsets. `len` is at least a header and at most what a length field can say.
-/// No allocation.
+/// Seals a body, padding included, that stands behind its open header and has room for its tag
+/// behind what it says; returns its checksum.
+pub(crate) fn seal_body(
+    cipher: &Cipher,
+    lsn: u64,
+    header: &[u8; HEADER_BYTES],
+    body: &mut [u8],
+) -> u32 {
+    let place = Place { number: lsn, len: u32_at(header, 4), kind: header[12] };
+    let len = usize::try_from(place.len).unwrap_or(usize::MAX).min(body.len());
+    let (plain, tag) = body[..len].split_at_mut(len.saturating_sub(TAG_BYTES));
+    let sealed = cipher.seal(place, plain);
+    tag.copy_from_slice(&sealed[..tag.len()]);
+    checksum::of(body)
+}
+
+/// A sealed pad frame over `[lsn, lsn + len)`: a tag where there is a cipher, zeros, and then the
+/// header, handed to `put` piece by piece with their offsets. `len` is at least that of a record
+/// without a payload, and at most what a length field can say. No allocation.
 pub(crate) fn write_pad<E>(
-    seed: Seed,
+    (seed, cipher): (Seed, Option<&Cipher>),
     lsn: u64,
     len: u64,
+    durable: Option<u64>,
     mut put: impl FnMut(u64, &[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
     let body = len.saturating_sub(frame::HEADER);
-    let mut offset = frame::HEADER;
-    for zeros in frame::zeros(body) {
-        put(offset, zeros)?;
-        offset += zeros.len() as u64;
-    }
     let body_len = u32::try_from(body).unwrap_or(u32::MAX);
-    let mut header = frame::open_header(Kind::Pad, 0, body_len, frame::crc_of_zeros(body));
-    frame::seal_header(&mut header, seed, lsn, None);
+    let flags = if cipher.is_some() { ENCRYPTED } else { 0 };
+    let mut header = frame::open_header(Kind::Pad, flags, body_len, 0);
+    let place = Place { number: lsn, len: body_len, kind: header[12] };
+    let sealed = cipher.map(|cipher| cipher.seal(place, &mut []));
+    let (mut offset, mut crc) = (frame::HEADER, 0);
+    let mut put_body = |piece: &[u8]| {
+        put(offset, piece)?;
+        crc = checksum::append(crc, piece);
+        offset += piece.len() as u64;
+        Ok(())
+    };
+    sealed.as_ref().map_or(Ok(()), |tag| put_body(tag))?;
+    let tag_bytes = sealed.as_ref().map_or(0, |tag| tag.len() as u64);
+    frame::zeros(body.saturating_sub(tag_bytes)).try_for_each(put_body)?;
+    header[8..12].copy_from_slice(&crc.to_le_bytes());
+    frame::seal_header(&mut header, seed, lsn, durable);
     put(0, &header)
 }
 
@@ -198,10 +308,10 @@ mod tests {
     #[test]
     fn a_batch_seals_each_frame_at_its_own_lsn() {
         with_unit(|unit, _| {
-            unit.push(&[b"ab", b"c"], true, 100).unwrap();
-            unit.push(&[], false, 100).unwrap();
+            unit.push(&[b"ab", b"c"], true, Form::plain(100)).unwrap();
+            unit.push(&[], false, Form::plain(100)).unwrap();
             let seed = Seed(9);
-            unit.seal(seed, 80, 64);
+            unit.seal(seed, None, 80, 64);
             assert_eq!(unit.offsets().collect::<Vec<_>>(), [0, 24]);
             assert_eq!((unit.len(), unit.records(), unit.last()), (40, 2, 24));
             let first = frame::decode_header(seed, 80, unit.bytes()).unwrap();
@@ -215,7 +325,7 @@ mod tests {
     #[test]
     fn re_entry_gets_a_fresh_buffer() {
         with_unit(|outer, _| {
-            outer.push(&[b"outer"], false, 100).unwrap();
+            outer.push(&[b"outer"], false, Form::plain(100)).unwrap();
             with_unit(|inner, _| assert_eq!(inner.len(), 0));
             assert_eq!(outer.len(), 24);
         });
@@ -235,7 +345,7 @@ mod tests {
     #[test]
     fn an_over_large_record_is_refused_before_anything_is_encoded() {
         with_unit(|unit, _| {
-            let refused = unit.push(&[&[0; 9], &[0; 8]], false, 16);
+            let refused = unit.push(&[&[0; 9], &[0; 8]], false, Form::plain(16));
             assert!(matches!(refused, Err(WalError::RecordTooLarge { len: 17, max: 16 })));
             assert_eq!(unit.len(), 0);
         });
@@ -244,7 +354,7 @@ mod tests {
     #[test]
     fn a_pad_is_a_valid_frame_of_zeros() {
         let mut bytes = vec![1; 10_000];
-        write_pad(Seed(5), 800, 10_000, |offset, piece| {
+        write_pad((Seed(5), None), 800, 10_000, None, |offset, piece| {
             let start = usize::try_from(offset).unwrap();
             bytes[start..start + piece.len()].copy_from_slice(piece);
             Ok::<(), ()>(())

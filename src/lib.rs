@@ -107,7 +107,9 @@
 mod checksum;
 mod codec;
 mod commit;
+mod compress;
 mod control;
+mod crypt;
 mod error;
 mod flush;
 mod format;
@@ -133,6 +135,10 @@ pub mod __loom {
     pub use crate::ring::TailModel;
 }
 
+#[cfg(feature = "lz4")]
+pub use compress::Compression;
+#[cfg(feature = "aead")]
+pub use crypt::{Key, KeyProvider};
 pub use error::{Result, WalError};
 pub use lsn::Lsn;
 pub use options::{Gather, Preallocate, WalOptions};

@@ -2,9 +2,17 @@
 
 use std::time::Duration;
 
+use crate::codec::Form;
+#[cfg(feature = "lz4")]
+use crate::compress::Compression;
+#[cfg(feature = "aead")]
+use crate::crypt::KeyProvider;
+use crate::crypt::Keys;
 use crate::error::{Result, WalError};
 use crate::format::frame::frame_bytes;
 use crate::lsn::{ALIGNMENT, LSN_LIMIT, Lsn};
+#[cfg(feature = "aead")]
+use crate::sync::Arc;
 
 const MIN_SEGMENT_BYTES: u64 = 16 << 10;
 const MAX_SEGMENT_BYTES: u64 = 1 << 40;
@@ -73,6 +81,9 @@ pub struct WalOptions {
     pub(crate) initial_lsn: Lsn,
     pub(crate) create: bool,
     pub(crate) create_new: bool,
+    pub(crate) keys: Keys,
+    #[cfg(feature = "lz4")]
+    pub(crate) compression: Compression,
 }
 
 impl Default for WalOptions {
@@ -99,6 +110,9 @@ impl WalOptions {
             initial_lsn: Lsn::new(0),
             create: true,
             create_new: false,
+            keys: Keys::default(),
+            #[cfg(feature = "lz4")]
+            compression: Compression::None,
         }
     }
 
@@ -207,6 +221,54 @@ impl WalOptions {
         self
     }
 
+    /// How what is appended is compressed. Default [`Compression::None`]. Feature `lz4`.
+    ///
+    /// Records are compressed one by one, and only where that makes them smaller: `max_record_bytes`
+    /// is about what is appended, LSNs and [`live_bytes`](crate::Wal::live_bytes) are about what
+    /// is stored. Whatever this says, a log that holds compressed records is read.
+    ///
+    /// # Examples
+    /// ```
+    /// use cohort_wal::{Compression, MemStore, WalOptions};
+    ///
+    /// # fn main() -> cohort_wal::Result<()> {
+    /// let wal = WalOptions::new().compression(Compression::Lz4).open_store(MemStore::new())?;
+    /// wal.append(&[b'=' ; 10_000])?;
+    /// assert!(wal.live_bytes() < 100);
+    /// assert_eq!(wal.iter()?.next().unwrap()?.data(), [b'='; 10_000]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "lz4")]
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    /// Encrypts what is appended, and the images of snapshots, and reads what was encrypted, with
+    /// keys of this provider. Default none. Feature `aead`.
+    ///
+    /// A log that was plain is encrypted from here on; what it holds stays plain until it is
+    /// truncated. An encrypted one cannot be opened without its keys. `docs/DURABILITY.md` says what
+    /// encryption protects from, and what not.
+    #[cfg(feature = "aead")]
+    pub fn encryption(mut self, keys: Arc<dyn KeyProvider>) -> Self {
+        self.keys = Keys::new(keys);
+        self
+    }
+
+    /// How records are encoded.
+    pub(crate) fn form(&self) -> Form {
+        Form {
+            max_record: self.max_record_bytes,
+            #[cfg(feature = "lz4")]
+            compressed: self.compression == Compression::Lz4,
+            #[cfg(not(feature = "lz4"))]
+            compressed: false,
+            sealed: self.keys.is_on(),
+        }
+    }
+
     /// The bound on written but not durable bytes.
     pub(crate) fn max_unsynced(&self) -> u64 {
         self.max_unsynced_bytes.unwrap_or_else(|| self.segment_bytes.saturating_mul(2))
@@ -214,7 +276,7 @@ impl WalOptions {
 
     /// The largest unit of one reservation, in encoded bytes.
     pub(crate) fn max_unit(&self) -> u64 {
-        self.max_batch_bytes.max(frame_bytes(u64::from(self.max_record_bytes)))
+        self.max_batch_bytes.max(self.form().frame_bytes(u64::from(self.max_record_bytes)))
     }
 
     pub(crate) fn validate(&self) -> Result<()> {

@@ -19,13 +19,13 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::checksum;
+use crate::crypt::TAG_BYTES;
 use crate::error::{Result, WalError};
 use crate::format::frame::{self, HEADER, HEADER_BYTES, Header, Kind, Seed};
 use crate::format::segment::FIRST_FRAME;
 use crate::store::{self, StoreFile};
 
-use block::Block;
-pub(crate) use block::Body;
+pub(crate) use block::{Block, Body};
 pub(crate) use skip::Skipped;
 
 /// Files are read in pieces of this many bytes.
@@ -61,6 +61,8 @@ pub(crate) struct Scanner<F: StoreFile> {
     /// Where the last frame's body and padding are in the block, and its length without padding.
     padded: Range<usize>,
     len: usize,
+    /// The beginning of the last frame's body, if it is a pad that is sealed.
+    pad_tag: Option<[u8; TAG_BYTES]>,
 }
 
 impl<F: StoreFile> Scanner<F> {
@@ -89,6 +91,7 @@ impl<F: StoreFile> Scanner<F> {
             filled: 0,
             padded: 0..0,
             len: 0,
+            pad_tag: None,
         };
         let offset = scanner.offset_of(scanner.next);
         let room = scanner.limit().saturating_sub(offset);
@@ -135,6 +138,11 @@ impl<F: StoreFile> Scanner<F> {
         self.block.bytes().get(self.padded.clone()).unwrap_or_default()
     }
 
+    /// What the last frame's body begins with, if it is a pad that is sealed.
+    pub(crate) fn pad_tag(&self) -> &[u8] {
+        self.pad_tag.as_ref().map_or(&[], |tag| &tag[..])
+    }
+
     /// The file it reads.
     pub(crate) fn file(&self) -> &F {
         &self.file
@@ -150,6 +158,7 @@ impl<F: StoreFile> Scanner<F> {
     pub(crate) fn next(&mut self) -> Result<Step> {
         self.padded = 0..0;
         self.len = 0;
+        self.pad_tag = None;
         let lsn = self.next;
         if lsn >= self.end {
             return Ok(Step::End);
@@ -200,6 +209,10 @@ impl<F: StoreFile> Scanner<F> {
             let start = usize::try_from(body.saturating_sub(self.start)).unwrap_or(usize::MAX);
             self.padded = start..start.saturating_add(bytes);
             self.len = usize::try_from(header.len).unwrap_or(usize::MAX);
+        } else if header.is_sealed() && header.padded_bytes() >= to_u64(TAG_BYTES) {
+            let mut tag = [0; TAG_BYTES];
+            read_full(&self.file, &self.path, body, &mut tag)?;
+            self.pad_tag = Some(tag);
         }
         Ok(Ok(header))
     }

@@ -6,9 +6,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::codec::Epoch;
+use crate::crypt::{ActiveKey, Cipher, Context, Keys, Purpose};
 use crate::error::{Result, WalError};
 use crate::format::name;
-use crate::format::segment::{FIRST_FRAME, SegmentHeader};
+use crate::format::segment::{AES_256_GCM, CHECK_AT, FIRST_FRAME, SegmentHeader};
+use crate::lsn::Lsn;
 use crate::store::{StoreFile, WalStore, remove_if_there};
 use crate::sync::{Arc, Mutex};
 
@@ -59,6 +62,52 @@ pub(crate) fn publish<S: WalStore>(
     let path = store.locate(&name);
     file.sync().map_err(|e| WalError::io("sync", &path, e))?;
     store.publish(file, &name).map_err(|e| WalError::io_or_full("publish", &path, e))
+}
+
+/// What the frames of the epoch that begins with `header` are sealed with, by this key; makes it
+/// the header's. All else in the header is said already.
+pub(crate) fn begin_epoch(key: Option<&ActiveKey>, header: &mut SegmentHeader) -> Epoch {
+    header.cipher = if key.is_some() { AES_256_GCM } else { 0 };
+    header.key_id = key.map_or(0, ActiveKey::id);
+    let cipher = key.map(|key| key.cipher(&context(header)));
+    prove(header, cipher.as_deref());
+    Epoch { seed: header.seed(), cipher }
+}
+
+/// Proves a header of the epoch of this cipher.
+pub(crate) fn prove(header: &mut SegmentHeader, cipher: Option<&Cipher>) {
+    let proof = |cipher: &Cipher| cipher.prove(&header.encode()[..CHECK_AT]);
+    header.key_check = cipher.map_or([0; _], proof);
+}
+
+/// The cipher of a segment, if it is encrypted; fails without the key that made its header.
+pub(crate) fn cipher_of(keys: &Keys, header: &SegmentHeader) -> Result<Option<Arc<Cipher>>> {
+    if header.cipher == 0 {
+        return Ok(None);
+    }
+    let cipher = keys.cipher(header.key_id, &context(header))?;
+    if cipher.prove(&header.encode()[..CHECK_AT]) != header.key_check {
+        return Err(WalError::WrongKey);
+    }
+    Ok(Some(cipher))
+}
+
+fn context(header: &SegmentHeader) -> Context {
+    let SegmentHeader { salt, log_id, epoch, .. } = *header;
+    Context { purpose: Purpose::Frames, salt, log_id, number: epoch }
+}
+
+/// Fails without the keys of every segment of a live chain, in ascending order. Where one is
+/// encrypted, so are all behind it: no writer goes back to plain ones while it lives.
+pub(crate) fn admit(keys: &Keys, live: &[SegmentHeader]) -> Result<()> {
+    let mut encrypted = false;
+    for header in live {
+        if encrypted && header.cipher == 0 {
+            return Err(WalError::Tampered { lsn: Lsn::new(header.base) });
+        }
+        encrypted |= cipher_of(keys, header)?.is_some();
+    }
+    Ok(())
 }
 
 /// 16 bytes that nobody had before.

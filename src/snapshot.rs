@@ -11,9 +11,12 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use crate::crypt::{ActiveKey, Cipher, Context, Keys, Place, Purpose, TAG_BYTES};
 use crate::error::{Result, WalError, discard};
+use crate::format::segment::AES_256_GCM;
 use crate::format::snapshot::{
-    CHUNK_BYTES, CHUNK_HEADER_BYTES, END_BYTES, FIRST_CHUNK, MAGIC, SnapshotHeader, file_bytes,
+    CHECK_AT, CHUNK, CHUNK_BYTES, CHUNK_HEADER_BYTES, END, END_BYTES, FIRST_CHUNK, MAGIC,
+    SnapshotHeader, file_bytes,
 };
 use crate::format::{BLOCK_BYTES, BlockError, LogId, name, u32_at};
 use crate::lsn::Lsn;
@@ -30,6 +33,7 @@ pub(crate) struct Writer<'a, F> {
     total: u64,
     /// The bytes of the next chunk.
     buffer: Vec<u8>,
+    cipher: Option<Arc<Cipher>>,
     /// Fails where no I/O may be done at all.
     check: &'a dyn Fn() -> Result<()>,
     /// Why it can not be finished, whatever became of what `write` returned.
@@ -40,14 +44,20 @@ impl<'a, F: StoreFile> Writer<'a, F> {
     pub(crate) fn begin(
         file: &'a F,
         path: PathBuf,
-        header: SnapshotHeader,
+        mut header: SnapshotHeader,
+        key: Option<&ActiveKey>,
         check: &'a dyn Fn() -> Result<()>,
     ) -> Result<Self> {
+        let cipher = key.map(|key| key.cipher(&context(&header)));
+        if let Some((key, cipher)) = key.zip(cipher.as_ref()) {
+            (header.cipher, header.key_id) = (AES_256_GCM, key.id());
+            header.key_check = cipher.prove(proven(&header.encode()));
+        }
         let mut buffer = Vec::new();
         buffer.try_reserve_exact(CHUNK_BYTES).map_err(|_| WalError::OutOfMemory)?;
         let (at, chunks, total) = (0, 0, 0);
         let mut writer =
-            Self { file, path, header, at, chunks, total, buffer, check, failed: None };
+            Self { file, path, header, at, chunks, total, buffer, cipher, check, failed: None };
         writer.put(&header.encode())?;
         Ok(writer)
     }
@@ -62,12 +72,20 @@ impl<'a, F: StoreFile> Writer<'a, F> {
         self.end_chunk()?;
         let end = self.header.end(self.chunks, self.total);
         self.put(&end)?;
+        if let Some(cipher) = &self.cipher {
+            let tag = cipher.seal(end_place(self.chunks), &mut []);
+            self.put(&tag)?;
+        }
         guarded(|| self.file.sync()).map_err(|e| WalError::io("sync", &self.path, e))
     }
 
     fn end_chunk(&mut self) -> Result<()> {
-        let buffer = std::mem::take(&mut self.buffer);
+        let mut buffer = std::mem::take(&mut self.buffer);
         if !buffer.is_empty() {
+            if let Some(cipher) = &self.cipher {
+                let tag = cipher.seal(chunk_place(self.chunks, buffer.len()), &mut buffer);
+                buffer.extend_from_slice(&tag);
+            }
             let header = self.header.chunk_header(self.chunks, &buffer);
             self.put(&header)?;
             self.put(&buffer)?;
@@ -96,10 +114,12 @@ impl<'a, F: StoreFile> Writer<'a, F> {
 
 impl<F: StoreFile> io::Write for Writer<'_, F> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = CHUNK_BYTES.saturating_sub(self.buffer.len());
+        let tag = if self.cipher.is_some() { TAG_BYTES } else { 0 };
+        let most = CHUNK_BYTES.saturating_sub(tag);
+        let room = most.saturating_sub(self.buffer.len());
         let taken = bytes.get(..room).unwrap_or(bytes);
         self.buffer.extend_from_slice(taken);
-        if self.buffer.len() >= CHUNK_BYTES {
+        if self.buffer.len() >= most {
             self.end_chunk()?;
         }
         Ok(taken.len())
@@ -120,6 +140,9 @@ pub struct Snapshot<S: WalStore = FileStore> {
     file: Arc<S::File>,
     path: PathBuf,
     header: SnapshotHeader,
+    cipher: Option<Arc<Cipher>>,
+    /// What proves that there are so many chunks.
+    end_tag: Vec<u8>,
     /// Bytes of the image.
     total: u64,
     count: u64,
@@ -159,20 +182,52 @@ impl<S: WalStore> Snapshot<S> {
             }
             Err(_) => return Err(damaged(&path, lsn, 0, "the header of the snapshot is damaged")),
         };
-        if header != (SnapshotHeader { log_id, lsn }) {
+        if (header.log_id, header.lsn) != (log_id, lsn) {
             let why = "the snapshot is of another log, or of another place";
             return Err(damaged(&path, lsn, 0, why));
         }
-        let end_at = length.saturating_sub(END_BYTES as u64);
+        let tag_bytes = if header.cipher == 0 { 0 } else { TAG_BYTES };
+        let whole = length.saturating_sub(tag_bytes as u64);
+        let end_at = whole.saturating_sub(END_BYTES as u64);
         let mut end = [0; END_BYTES];
         let got = read(&file, &path, end_at, &mut end)?;
+        let mut end_tag = vec![0; tag_bytes];
+        read(&file, &path, whole, &mut end_tag)?;
         let end = header.decode_end(end.get(..got).unwrap_or_default());
-        let whole = end.filter(|(chunks, total)| file_bytes(*chunks, *total) == Some(length));
-        let Some((count, total)) = whole else {
+        let end = end.filter(|(chunks, total)| file_bytes(*chunks, *total) == Some(whole));
+        let tags = |count: u64| count.saturating_mul(tag_bytes as u64);
+        let Some((count, total)) = end.filter(|(count, total)| *total >= tags(*count)) else {
             return Err(damaged(&path, lsn, end_at, "the end of the snapshot is damaged"));
         };
-        let (file, at, buffer) = (Arc::new(file), FIRST_CHUNK, Vec::new());
-        Ok(Self { file, path, header, total, count, at, chunks: 0, buffer, shown: 0 })
+        Ok(Self {
+            file: Arc::new(file),
+            path,
+            header,
+            cipher: None,
+            end_tag,
+            total: total.saturating_sub(tags(count)),
+            count,
+            at: FIRST_CHUNK,
+            chunks: 0,
+            buffer: Vec::new(),
+            shown: 0,
+        })
+    }
+
+    /// Makes ready to show it; fails without its key, if it is encrypted.
+    fn unlock(mut self, keys: &Keys) -> Result<Self> {
+        if self.header.cipher == 0 {
+            return Ok(self);
+        }
+        let cipher = keys.cipher(self.header.key_id, &context(&self.header))?;
+        if cipher.prove(proven(&self.header.encode())) != self.header.key_check {
+            return Err(WalError::WrongKey);
+        }
+        if !cipher.open(end_place(self.count), &mut [], &self.end_tag) {
+            return Err(WalError::Tampered { lsn: self.lsn() });
+        }
+        self.cipher = Some(cipher);
+        Ok(self)
     }
 
     /// The LSN it was made at: it stands for everything below, and the log goes on from there.
@@ -223,6 +278,15 @@ impl<S: WalStore> Snapshot<S> {
             self.buffer.clear();
             return Err(damage(self.at));
         }
+        if let Some(cipher) = &self.cipher {
+            let plain = bytes.saturating_sub(TAG_BYTES);
+            let (body, tag) = self.buffer.split_at_mut(plain);
+            if !cipher.open(chunk_place(self.chunks, plain), body, tag) {
+                self.buffer.clear();
+                return Err(WalError::Tampered { lsn: self.lsn() });
+            }
+            self.buffer.truncate(plain);
+        }
         self.at = at.saturating_add(bytes as u64);
         self.chunks = self.chunks.saturating_add(1);
         Ok(true)
@@ -258,6 +322,7 @@ type Ask = dyn Fn() -> Result<Counting> + Send + Sync;
 /// The snapshots of a log.
 pub struct Snapshots<S: WalStore = FileStore> {
     store: Arc<S>,
+    keys: Keys,
     ask: Arc<Ask>,
 }
 
@@ -268,8 +333,8 @@ impl<S: WalStore> fmt::Debug for Snapshots<S> {
 }
 
 impl<S: WalStore> Snapshots<S> {
-    pub(crate) fn new(store: Arc<S>, ask: Arc<Ask>) -> Self {
-        Self { store, ask }
+    pub(crate) fn new(store: Arc<S>, keys: Keys, ask: Arc<Ask>) -> Self {
+        Self { store, keys, ask }
     }
 
     /// The snapshot that counts, whole: the newest that a checkpoint has made. None before the
@@ -279,7 +344,8 @@ impl<S: WalStore> Snapshots<S> {
     /// unfinished never count, and the one before counts until the new one is durable.
     ///
     /// # Errors
-    /// [`WalError::Corruption`] when it is missing or damaged; [`WalError::Io`].
+    /// [`WalError::Corruption`] when it is missing or damaged; [`WalError::WrongKey`] and
+    /// [`WalError::Tampered`]; [`WalError::Io`].
     ///
     /// # Examples
     /// ```
@@ -305,6 +371,7 @@ impl<S: WalStore> Snapshots<S> {
                 return Ok(None);
             }
             let snapshot = Snapshot::open(&*self.store, counting.log_id, counting.lsn);
+            let snapshot = snapshot.and_then(|snapshot| snapshot.unlock(&self.keys));
             match snapshot.and_then(Snapshot::verify) {
                 Ok(snapshot) => return Ok(Some(snapshot)),
                 Err(error) => {
@@ -360,6 +427,26 @@ pub(crate) fn remove_leftover<S: WalStore>(store: &S, lsn: u64) -> Result<()> {
             Err(WalError::io("publish", &path, io::ErrorKind::AlreadyExists.into()))
         }
     }
+}
+
+fn context(header: &SnapshotHeader) -> Context {
+    let SnapshotHeader { salt, log_id, lsn, .. } = *header;
+    Context { purpose: Purpose::Snapshot, salt, log_id, number: lsn }
+}
+
+/// What the proof of a header is about.
+fn proven(block: &[u8; BLOCK_BYTES]) -> &[u8] {
+    block.get(..CHECK_AT).unwrap_or_default()
+}
+
+/// Where a chunk with so many bytes of the image is sealed.
+fn chunk_place(number: u64, bytes: usize) -> Place {
+    let len = u32::try_from(bytes.saturating_add(TAG_BYTES)).unwrap_or(u32::MAX);
+    Place { number, len, kind: CHUNK }
+}
+
+fn end_place(chunks: u64) -> Place {
+    Place { number: chunks, len: 0, kind: END }
 }
 
 fn damaged(path: &Path, lsn: u64, offset: u64, why: &'static str) -> WalError {

@@ -17,8 +17,8 @@ use shuttle as checker;
 mod time;
 
 pub(crate) use imp::{
-    AtomicU32, AtomicU64, Condvar, Deadline, Mutex, MutexGuard, Ordering, Poll, sleep, spawn,
-    thread_local, yield_now,
+    AtomicU32, AtomicU64, Condvar, Deadline, Mutex, MutexGuard, Ordering, Poll, RwLock,
+    RwLockReadGuard, sleep, spawn, thread_local, yield_now,
 };
 pub(crate) use observed::{AccessLog, Probe};
 pub(crate) use time::{Instant, now};
@@ -122,7 +122,7 @@ mod imp {
 
     use crossbeam_utils::Backoff;
 
-    pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
+    pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
     pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
     pub(crate) use std::thread_local;
 
@@ -229,6 +229,26 @@ mod imp {
     impl<T> DerefMut for MutexGuard<'_, T> {
         fn deref_mut(&mut self) -> &mut T {
             self.inner.as_mut().expect("the guard is taken only while its condvar waits")
+        }
+    }
+
+    /// A checker finds more where readers exclude one another.
+    #[derive(Debug)]
+    pub(crate) struct RwLock<T>(Mutex<T>);
+
+    pub(crate) type RwLockReadGuard<'a, T> = MutexGuard<'a, T>;
+
+    impl<T> RwLock<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(Mutex::new(value))
+        }
+
+        pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
+            self.0.lock()
+        }
+
+        pub(crate) fn write(&self) -> MutexGuard<'_, T> {
+            self.0.lock()
         }
     }
 

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use super::{Backing, Engine, Intent, stage::Wrote};
 use crate::codec::{self, Unit};
+use crate::crypt::Cipher;
 use crate::error::{Result, WalError};
 use crate::format::frame::Seed;
 use crate::lsn::Place;
@@ -55,15 +56,18 @@ impl<B: Backing> Engine<B> {
         }
     }
 
-    /// Seals the unit at its place and copies it. Nothing in here allocates, locks, waits or runs
-    /// user code; should it unwind all the same, the guard leaves a pad.
+    /// Seals the unit at its place and copies it. Nothing in here allocates, waits or runs user
+    /// code; should it unwind all the same, the guard leaves a pad.
     #[inline]
     fn fill(&self, reservation: &mut Reservation<'_>, unit: &mut Unit) -> Place {
-        let mut guard = PadOnUnwind { reservation, seed: self.seed(), filled: false };
-        let start = guard.reservation.start();
         // The epoch and the watermark are read inside the slot, so that no cut of the log lies
         // between reading them and using them.
-        unit.seal(guard.seed, start, self.durable());
+        let seed = self.sealing.seed();
+        let cipher = unit.is_sealed().then(|| self.sealing.cipher());
+        let cipher = cipher.as_ref().and_then(|cipher| cipher.as_deref());
+        let mut guard = PadOnUnwind { reservation, seed, cipher, filled: false };
+        let start = guard.reservation.start();
+        unit.seal(seed, cipher, start, self.durable());
         guard.reservation.fill(0, unit.bytes());
         guard.reservation.count(unit.records(), start + unit.last());
         guard.filled = true;
@@ -77,8 +81,8 @@ impl<B: Backing> Engine<B> {
     pub(super) fn abandon(&self, unit: &Unit, hint: &Cell<usize>) {
         let reservation = self.ring.reserve(unit.len(), hint);
         if let Ok(mut reservation) = reservation {
-            let seed = self.seed();
-            drop(PadOnUnwind { reservation: &mut reservation, seed, filled: false });
+            let (seed, cipher) = (self.sealing.seed(), None);
+            drop(PadOnUnwind { reservation: &mut reservation, seed, cipher, filled: false });
         }
     }
 
@@ -119,6 +123,7 @@ impl<B: Backing> Engine<B> {
 struct PadOnUnwind<'a, 'r> {
     reservation: &'a mut Reservation<'r>,
     seed: Seed,
+    cipher: Option<&'a Cipher>,
     filled: bool,
 }
 
@@ -136,7 +141,8 @@ impl PadOnUnwind<'_, '_> {
     fn pad(&mut self) {
         let (start, len) = (self.reservation.start(), self.reservation.len());
         let reservation = &mut *self.reservation;
-        let Ok(()) = codec::write_pad(self.seed, start, len, |offset, piece| {
+        let epoch = (self.seed, self.cipher);
+        let Ok(()) = codec::write_pad(epoch, start, len, None, |offset, piece| {
             reservation.fill(offset, piece);
             Ok::<(), std::convert::Infallible>(())
         });

@@ -6,10 +6,11 @@
 //! `written`, the seed, the tail.
 
 use super::{Backing, Engine};
-use crate::commit::Cohort;
+use crate::commit::{Cohort, Waiting};
+use crate::crypt::ActiveKey;
 use crate::error::{Result, WalError};
 use crate::lsn::{Lsn, Place};
-use crate::sync::{Ordering, Poll};
+use crate::sync::Poll;
 
 /// Where a log is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,29 +34,46 @@ impl<B: Backing> Engine<B> {
         self.backing.allows_cut(cut.at)?;
         self.commit(end.at(cut.at))?;
         self.enter()?;
-        self.pause_and_cut(cut)?;
+        self.pause_and_cut(Some(cut), None)?;
         self.finish("truncate")
     }
 
-    fn pause_and_cut(&self, cut: Cut) -> Result<()> {
+    /// Begins a new epoch at the end, where nothing is cut off, with another key.
+    pub(crate) fn begin_epoch(&self, key: B::Key) -> Result<()> {
+        self.enter()?;
+        self.backing.check()?;
+        let _admin = self.open_admin()?;
+        // Most of it before appenders have to wait.
+        self.commit(self.place())?;
+        self.enter()?;
+        self.pause_and_cut(None, Some(key))?;
+        self.finish("rotate_key")
+    }
+
+    /// Ends the log at `cut`, or where it ends already.
+    fn pause_and_cut(&self, cut: Option<Cut>, key: Option<B::Key>) -> Result<()> {
         let mut pause = self.pause()?;
         let frozen = pause.at();
         self.drain(frozen)?;
+        let cut = match cut {
+            Some(cut) if cut.at == frozen => return Ok(()),
+            Some(cut) => cut,
+            None => {
+                let era = self.tracker.era();
+                self.wait(Place { lsn: frozen, era }, Waiting::Internal)?;
+                Cut { at: frozen, last_record: self.last_record(self.backing.head()) }
+            }
+        };
         let turn = self.tracker.turn(self)?;
         let mut stage = self.stage.lock();
         self.refuse_stage(&stage)?;
-        if cut.at == frozen {
-            return Ok(());
-        }
-        let (seed, closed) =
-            self.in_stage("truncate", || self.backing.cut(&mut stage.backing, cut.at))?;
+        let (epoch, closed) =
+            self.in_stage("truncate", || self.backing.cut(&mut stage.backing, cut.at, key))?;
         // What a large unit has left unwritten lies behind the cut.
         stage.debt = None;
         pause.go_on_at(cut.at);
         turn.cut(cut.at, || {
-            // ORDERING: Relaxed; pairs with `seed`, by way of the tail, which is reopened behind it
-            // with Release. Otherwise a frame is sealed for the wrong epoch.
-            self.seed.store(seed.0, Ordering::Relaxed);
+            self.sealing.begin(epoch);
             // Whoever reads the new chain finds the new era.
             self.backing.show_cut(&stage.backing);
             self.ring.cut(cut.at);
@@ -70,6 +88,11 @@ impl<B: Backing> Engine<B> {
             drop(closed);
             Ok(())
         })
+    }
+
+    /// The key that is appended with, if there is one.
+    pub(crate) fn key(&self) -> Option<ActiveKey> {
+        self.sealing.key()
     }
 
     /// Waits until every reservation below `frozen` is complete.

@@ -75,7 +75,10 @@ impl<B: Backing> Engine<B> {
     ) -> Result<()> {
         self.refuse_stage(stage)?;
         let end = frozen + unit.len();
-        unit.seal(self.seed(), frozen, self.durable());
+        {
+            let cipher = self.sealing.cipher();
+            unit.seal(self.sealing.seed(), cipher.as_deref(), frozen, self.durable());
+        }
         // From here on the place is used up, whatever becomes of the write: part of the unit may
         // be on disk, valid at this LSN. Until all of it is, a pad is owed.
         pause.go_on_at(end);

@@ -29,6 +29,7 @@ mod limits;
 #[cfg(any(test, all(loom, feature = "loom")))]
 pub(crate) mod model;
 mod notify;
+mod sealing;
 mod stage;
 mod storage;
 mod truncate;
@@ -37,18 +38,18 @@ mod visit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use crate::codec;
+use crate::codec::{self, Epoch};
 use crate::commit::{Cohort, Tracker, Waiting};
 use crate::error::{Result, WalError, discard};
-use crate::format::frame::Seed;
 use crate::lsn::Place;
 use crate::ring::{CLOSED, POISONED, Ring};
 use crate::stats::Stats;
-use crate::sync::{Arc, AtomicU32, CachePadded, Mutex, Ordering, Poll, Weak};
+use crate::sync::{Arc, Mutex, Poll, Weak};
 
 use heartbeat::Heart;
 use helper::Helper;
 use interval::Intervals;
+use sealing::Sealing;
 use visit::Visits;
 
 pub(crate) use cut::Cut;
@@ -72,6 +73,8 @@ pub(crate) trait Backing: Send + Sync + 'static {
     type Snapshot;
     /// A finished snapshot file without a name.
     type Image;
+    /// What the records of an epoch are encrypted with.
+    type Key;
 
     /// Fails where no I/O may be done at all.
     fn check(&self) -> Result<()>;
@@ -118,7 +121,13 @@ pub(crate) trait Backing: Send + Sync + 'static {
     /// Ends the log at `at`, at or above the head, where everything below is durable, for good:
     /// begins a segment of a new epoch there. Returns what frames are sealed with in it, and the
     /// files that are to be closed. What an error that loses nothing leaves is the log as it was.
-    fn cut(&self, stage: &mut Self::Stage, at: u64) -> Result<(Seed, Self::Snapshot)>;
+    /// Goes on with the same key, unless there is another one.
+    fn cut(
+        &self,
+        stage: &mut Self::Stage,
+        at: u64,
+        key: Option<Self::Key>,
+    ) -> Result<(Epoch, Self::Snapshot)>;
     /// Shows readers the log that [`cut`](Self::cut) has left.
     fn show_cut(&self, stage: &Self::Stage);
     /// Removes what was cut off or lies below the head and is there still. A failure only makes
@@ -157,8 +166,8 @@ pub(crate) struct Engine<B: Backing> {
     pause: Mutex<()>,
     /// Held by whoever closes; true when nothing is left to close.
     admin: Mutex<bool>,
-    /// The checksum state of the epoch that is appended in.
-    seed: CachePadded<AtomicU32>,
+    /// What frames are sealed with.
+    sealing: Sealing,
     max_unsynced: u64,
     background: Arc<Helper>,
     heart: Option<Heart>,
@@ -174,7 +183,7 @@ impl<B: Backing> Engine<B> {
     pub(crate) fn new(
         backing: B,
         stage: B::Stage,
-        seed: Seed,
+        epoch: Epoch,
         ring: Ring,
         limits: Limits,
     ) -> Arc<Self> {
@@ -186,7 +195,7 @@ impl<B: Backing> Engine<B> {
             backing,
             pause: Mutex::new(()),
             admin: Mutex::new(false),
-            seed: CachePadded::new(AtomicU32::new(seed.0)),
+            sealing: Sealing::new(epoch),
             max_unsynced: limits.max_unsynced,
             background: Arc::new(Helper::new()),
             heart: limits.heartbeat.map(Heart::new),
@@ -261,13 +270,6 @@ impl<B: Backing> Engine<B> {
             return Some(0);
         }
         self.tracker.lowest_cut_since(era)
-    }
-
-    /// The checksum state of the epoch. From inside a reservation, or holding the pause.
-    fn seed(&self) -> Seed {
-        // ORDERING: Relaxed; the tail orders it: a cut stores it before it reopens the tail, and
-        // waits before that for every reservation that may have read the old one.
-        Seed(self.seed.load(Ordering::Relaxed))
     }
 
     /// Refuses calls from inside a stage, and on a closed or poisoned log.

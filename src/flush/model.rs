@@ -14,7 +14,7 @@ mod disk;
 mod helpers;
 
 use super::{Cut, Engine, Limits};
-use crate::codec::with_unit;
+use crate::codec::{Epoch, Form, with_unit};
 use crate::error::{Result, WalError};
 use crate::format::frame::{Kind, decode_header};
 use crate::lsn::{Lsn, Place};
@@ -62,7 +62,8 @@ impl Model {
         let disk = Disk { files, fault, syncs, syncing: false, closed: false };
         let shared = Shared { disk: Arc::new(BookMutex::new(disk)), segment_bytes };
         let ring = Ring::new(ring_bytes, slots, 0).expect("memory");
-        let engine = Engine::new(shared.clone(), 0, seed(0), ring, limits);
+        let epoch = Epoch { seed: seed(0), cipher: None };
+        let engine = Engine::new(shared.clone(), 0, epoch, ring, limits);
         Self { engine, shared }
     }
 
@@ -90,7 +91,7 @@ impl Model {
     fn append_unit(&self, bodies: &[&[u8]]) -> Result<(Place, Place)> {
         with_unit(|unit, hint| {
             for (index, body) in bodies.iter().enumerate() {
-                unit.push(&[body], index + 1 < bodies.len(), u32::MAX)?;
+                unit.push(&[body], index + 1 < bodies.len(), Form::plain(u32::MAX))?;
             }
             let start = self.engine.append(unit, hint)?;
             Ok((start, start.at(start.lsn + unit.len())))
@@ -100,7 +101,7 @@ impl Model {
     /// Reserves what `body` needs and unwinds before it is filled.
     pub fn abandon(&self, body: &[u8]) -> Result<()> {
         with_unit(|unit, hint| {
-            unit.push(&[body], false, u32::MAX)?;
+            unit.push(&[body], false, Form::plain(u32::MAX))?;
             self.engine.abandon(unit, hint);
             Ok(())
         })

@@ -133,14 +133,16 @@ impl<B: Backing> Engine<B> {
     /// them is written before.
     fn pay_debt(&self, stage: &mut MutexGuard<'_, Stage<B::Stage>>) -> Result<()> {
         while let Some(debt) = stage.debt {
-            // The rest of a cut pad is at least as long as a header.
+            // The rest of a cut pad is a pad as well.
             let len = match debt.end - debt.start {
                 len if len <= PAD_BYTES => len,
-                _ => PAD_BYTES - frame::HEADER,
+                _ => PAD_BYTES - codec::LEAST_PAD,
             };
-            let seed = self.seed();
+            // The epoch ends only when there is no debt any more, or with it.
+            let (seed, cipher) = (self.sealing.seed(), self.sealing.cipher().clone());
             self.in_stage("write", || {
-                codec::write_pad(seed, debt.start, len, |offset, piece| {
+                let epoch = (seed, cipher.as_deref());
+                codec::write_pad(epoch, debt.start, len, None, |offset, piece| {
                     let at = debt.start + offset;
                     self.backing.write(&mut stage.backing, at, &[piece], Intent::Flush)
                 })

@@ -5,14 +5,15 @@ mod truncate;
 use std::path::PathBuf;
 
 use super::{Backing, Intent};
+use crate::codec::Epoch;
 use crate::control::Control;
+use crate::crypt::{ActiveKey, Cipher, Keys};
 use crate::error::{Result, WalError, discard, is_full};
-use crate::format::frame::Seed;
 use crate::format::name;
 use crate::format::segment::{FIRST_FRAME, SegmentHeader};
 use crate::lsn::Lsn;
 use crate::options::{Preallocate, WalOptions};
-use crate::segments::{LiveSegment, OpenSegment, construct, publish};
+use crate::segments::{LiveSegment, OpenSegment, construct, prove, publish};
 use crate::snapshot;
 use crate::store::{StoreFile, WalStore};
 use crate::sync::{Arc, AtomicU32, Counter, Mutex, Ordering};
@@ -34,6 +35,7 @@ type Live<S> = Arc<LiveSegment<<S as WalStore>::File>>;
 /// Where a log keeps its bytes.
 pub(crate) struct Storage<S: WalStore> {
     store: Arc<S>,
+    keys: Keys,
     control: Control<S>,
     /// The live chain, ascending; the last one takes frames. Readers copy it.
     live: Mutex<Vec<Live<S>>>,
@@ -56,6 +58,8 @@ pub(crate) struct Storage<S: WalStore> {
 /// What the write stage owns.
 pub(crate) struct Writer<F> {
     active: OpenSegment<F>,
+    /// What proves the headers of this epoch.
+    cipher: Option<Arc<Cipher>>,
     /// File offset up to which the active segment's bytes exist; `u64::MAX`: no more zero-fill.
     filled: u64,
     /// Segments that were left with bytes no sync has covered, oldest first, with their ends.
@@ -97,6 +101,7 @@ impl<S: WalStore> Storage<S> {
         control: Control<S>,
         live: Vec<SegmentHeader>,
         active: S::File,
+        epoch: &Epoch,
         end: u64,
         options: &WalOptions,
     ) -> Result<(Self, Writer<S::File>)> {
@@ -104,7 +109,8 @@ impl<S: WalStore> Storage<S> {
         let header = *live.last().ok_or(missing)?;
         let path = store.locate(&name::segment(header.seq));
         let active = OpenSegment { header, file: Arc::new(active), path };
-        let writer = Writer { filled: active.offset(end), active, unsynced: Vec::new() };
+        let cipher = epoch.cipher.clone();
+        let writer = Writer { filled: active.offset(end), active, cipher, unsynced: Vec::new() };
         let zero_fill = match options.preallocate {
             Preallocate::Auto => store.overwriting_is_cheaper(),
             Preallocate::Zeroed => true,
@@ -112,6 +118,7 @@ impl<S: WalStore> Storage<S> {
         };
         let storage = Self {
             store,
+            keys: options.keys.clone(),
             control,
             live: Mutex::new(live.into_iter().map(LiveSegment::new).collect()),
             dead: Mutex::new(Vec::new()),
@@ -130,6 +137,10 @@ impl<S: WalStore> Storage<S> {
 
     pub(crate) fn store(&self) -> &Arc<S> {
         &self.store
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     pub(crate) fn control(&self) -> &Control<S> {
@@ -213,6 +224,7 @@ impl<S: WalStore> Backing for Storage<S> {
     type Stage = Writer<S::File>;
     type Snapshot = Covered<S::File>;
     type Image = S::File;
+    type Key = ActiveKey;
 
     fn check(&self) -> Result<()> {
         if std::process::id() == self.process { Ok(()) } else { Err(WalError::Forked) }
@@ -232,7 +244,8 @@ impl<S: WalStore> Backing for Storage<S> {
     }
 
     fn rotate(&self, writer: &mut Self::Stage, at: u64, durable: u64) -> Result<()> {
-        let header = self.next_header(&writer.active.header, at, durable);
+        let mut header = self.next_header(&writer.active.header, at, durable);
+        prove(&mut header, writer.cipher.as_deref());
         let file = construct(&*self.store, &header, self.segment_bytes)?;
         publish(&*self.store, &file, &header)?;
         // CONTROL learns of the segment by the first sync that covers it, not here.
@@ -338,8 +351,13 @@ impl<S: WalStore> Backing for Storage<S> {
         Ok(())
     }
 
-    fn cut(&self, writer: &mut Self::Stage, at: u64) -> Result<(Seed, Self::Snapshot)> {
-        self.end_at(writer, at)
+    fn cut(
+        &self,
+        writer: &mut Self::Stage,
+        at: u64,
+        key: Option<ActiveKey>,
+    ) -> Result<(Epoch, Self::Snapshot)> {
+        self.end_at(writer, at, key)
     }
 
     fn show_cut(&self, writer: &Self::Stage) {

@@ -252,6 +252,8 @@ fn dump() -> String {
         max_unit: 256 << 20,
         max_record: 64 << 20,
         cipher: 0,
+        key_id: 0,
+        key_check: [0; 16],
     };
     let second = SegmentHeader { seq: 2, base: 72, prev_seq: 1, durable: 72, ..first };
     let segments = [segment(&first, &FIRST_SEGMENT), segment(&second, &SECOND_SEGMENT)];

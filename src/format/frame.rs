@@ -44,6 +44,15 @@ pub(crate) enum Kind {
     Pad,
 }
 
+impl Kind {
+    fn number(self) -> u8 {
+        match self {
+            Self::Record => RECORD,
+            Self::Pad => PAD,
+        }
+    }
+}
+
 /// The checksum state that every header CRC of one epoch starts from: salt and epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seed(pub(crate) u32);
@@ -79,6 +88,17 @@ impl Header {
         padded(u64::from(self.len))
     }
 
+    /// Kind and flags, as they are stored.
+    pub(crate) fn kind_byte(&self) -> u8 {
+        self.kind.number() | self.flags
+    }
+
+    /// True where a cipher opens the body.
+    #[inline]
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.flags & ENCRYPTED != 0
+    }
+
     /// True for a frame that is not the last of its batch.
     #[inline]
     pub(crate) fn more(&self) -> bool {
@@ -109,11 +129,7 @@ pub(crate) fn frame_bytes(len: u64) -> u64 {
 pub(crate) fn open_header(kind: Kind, flags: u8, len: u32, body_crc: u32) -> [u8; HEADER_BYTES] {
     let [l0, l1, l2, l3] = len.to_le_bytes();
     let [c0, c1, c2, c3] = body_crc.to_le_bytes();
-    let kind = match kind {
-        Kind::Record => RECORD,
-        Kind::Pad => PAD,
-    };
-    [0, 0, 0, 0, l0, l1, l2, l3, c0, c1, c2, c3, kind | flags, 0, 0, 0]
+    [0, 0, 0, 0, l0, l1, l2, l3, c0, c1, c2, c3, kind.number() | flags, 0, 0, 0]
 }
 
 /// Completes a header: binds it to its LSN and states how far the log was durable.
@@ -226,11 +242,6 @@ pub(crate) fn zeros(bytes: u64) -> impl Iterator<Item = &'static [u8]> {
         left = left.saturating_sub(piece as u64);
         ZEROS.get(..piece).filter(|zeros| !zeros.is_empty())
     })
-}
-
-/// The body checksum of a pad.
-pub(crate) fn crc_of_zeros(bytes: u64) -> u32 {
-    zeros(bytes).fold(0, checksum::append)
 }
 
 #[cfg(test)]

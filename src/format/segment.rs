@@ -39,9 +39,18 @@ pub(crate) struct SegmentHeader {
     pub(crate) max_unit: u64,
     /// The largest record, in bytes.
     pub(crate) max_record: u32,
-    /// 0: not encrypted.
+    /// 0: not encrypted; 1: [`AES_256_GCM`].
     pub(crate) cipher: u8,
+    pub(crate) key_id: u32,
+    /// Proves that who made this header had the key.
+    pub(crate) key_check: [u8; CHECK_BYTES],
 }
+
+/// The only cipher.
+pub(crate) const AES_256_GCM: u8 = 1;
+/// Bytes of that proof, and where it stands: it is about everything before.
+pub(crate) const CHECK_BYTES: usize = 16;
+pub(crate) const CHECK_AT: usize = 132;
 
 impl SegmentHeader {
     pub(crate) fn seed(&self) -> Seed {
@@ -69,6 +78,8 @@ impl SegmentHeader {
         put(&mut block, 112, &self.max_unit.to_le_bytes());
         put(&mut block, 120, &self.max_record.to_le_bytes());
         put(&mut block, 124, &[self.cipher]);
+        put(&mut block, 128, &self.key_id.to_le_bytes());
+        put(&mut block, CHECK_AT, &self.key_check);
         close_block(&mut block);
         block
     }
@@ -103,6 +114,8 @@ impl SegmentHeader {
             max_unit: u64_at(bytes, 112),
             max_record: u32_at(bytes, 120),
             cipher: array::<1>(bytes, 124)[0],
+            key_id: u32_at(bytes, 128),
+            key_check: array(bytes, CHECK_AT),
         })
     }
 }
@@ -153,6 +166,8 @@ mod tests {
             max_unit: 1 << 28,
             max_record: 1 << 26,
             cipher: 0,
+            key_id: 0,
+            key_check: [0; CHECK_BYTES],
         }
     }
 

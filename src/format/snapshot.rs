@@ -1,7 +1,9 @@
 //! Snapshot files: a header, chunks, an end.
 
+use super::segment::CHECK_BYTES;
 use super::{
-    BLOCK_BYTES, BlockError, LogId, array, check_block, close_block, open_block, put, u64_at,
+    BLOCK_BYTES, BlockError, LogId, Salt, array, check_block, close_block, open_block, put, u32_at,
+    u64_at,
 };
 use crate::checksum;
 
@@ -22,20 +24,49 @@ pub(crate) struct SnapshotHeader {
     pub(crate) log_id: LogId,
     /// It stands for everything below.
     pub(crate) lsn: u64,
+    /// Zero, as what follows, where it is not encrypted.
+    pub(crate) salt: Salt,
+    pub(crate) cipher: u8,
+    pub(crate) key_id: u32,
+    /// Proves that who made this header had the key.
+    pub(crate) key_check: [u8; CHECK_BYTES],
 }
 
+/// Where that proof stands: it is about everything before.
+pub(crate) const CHECK_AT: usize = 72;
+/// What is sealed.
+pub(crate) const CHUNK: u8 = 1;
+pub(crate) const END: u8 = 2;
+
 impl SnapshotHeader {
+    /// Of one that is not encrypted.
+    pub(crate) fn plain(log_id: LogId, lsn: u64) -> Self {
+        let (salt, key_check) = ([0; _], [0; _]);
+        Self { log_id, lsn, salt, cipher: 0, key_id: 0, key_check }
+    }
+
     pub(crate) fn encode(&self) -> [u8; BLOCK_BYTES] {
         let mut block = open_block(MAGIC);
         put(&mut block, 24, &self.log_id);
         put(&mut block, 40, &self.lsn.to_le_bytes());
+        put(&mut block, 48, &self.salt);
+        put(&mut block, 64, &[self.cipher]);
+        put(&mut block, 68, &self.key_id.to_le_bytes());
+        put(&mut block, CHECK_AT, &self.key_check);
         close_block(&mut block);
         block
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, BlockError> {
         check_block(bytes, MAGIC)?;
-        Ok(Self { log_id: array(bytes, 24), lsn: u64_at(bytes, 40) })
+        Ok(Self {
+            log_id: array(bytes, 24),
+            lsn: u64_at(bytes, 40),
+            salt: array(bytes, 48),
+            cipher: array::<1>(bytes, 64)[0],
+            key_id: u32_at(bytes, 68),
+            key_check: array(bytes, CHECK_AT),
+        })
     }
 
     /// The checksum of chunk `number`, from 0: of the header's fields, the number, the length and
@@ -85,7 +116,14 @@ pub(crate) fn file_bytes(chunks: u64, total: u64) -> Option<u64> {
 mod tests {
     use super::*;
 
-    const HEADER: SnapshotHeader = SnapshotHeader { log_id: [7; 16], lsn: 4096 };
+    const HEADER: SnapshotHeader = SnapshotHeader {
+        log_id: [7; 16],
+        lsn: 4096,
+        salt: [8; 16],
+        cipher: 1,
+        key_id: 9,
+        key_check: [10; 16],
+    };
 
     #[test]
     fn a_header_says_what_was_put_in_and_every_bit_counts() {

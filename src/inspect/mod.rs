@@ -47,6 +47,7 @@ pub use listing::{ControlClaim, ControlSlot, Segment, SegmentHeader, SegmentStat
 pub use spans::{Content, FrameHeader, Frames, Span, Standing};
 pub use watch::Watch;
 
+use crate::crypt::Keys;
 use crate::error::{Result, WalError};
 use crate::format::{name, segment};
 use crate::lsn::Lsn;
@@ -218,7 +219,7 @@ impl Inspection {
             let unknown = WalError::NotFound { path: self.path().to_path_buf() };
             return Err(self.refusal().cloned().unwrap_or(unknown));
         };
-        iterate(&self.store, &look.live, look.head, from.get(), look.end)
+        iterate(&self.store, &look.live, look.head, from.get(), look.end, &Keys::default())
     }
 
     /// The segments that have bytes for `lsn`, or should: first the one that holds it for the log,

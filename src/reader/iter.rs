@@ -2,16 +2,18 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::decode::{Decoder, Flaw};
 use super::record::{Record, RecordRef};
+use crate::crypt::Keys;
 use crate::error::{Result, WalError};
-use crate::format::frame::{COMPRESSED, ENCRYPTED, Header, Kind};
+use crate::format::frame::{Header, Kind};
 use crate::format::name;
 use crate::format::segment::FIRST_FRAME;
 use crate::lsn::{Lsn, Place};
 use crate::scan::{Scanner, Step};
-use crate::segments::LiveSegment;
+use crate::segments::{LiveSegment, cipher_of};
 use crate::store::{FileStore, WalStore};
 use crate::sync::Arc;
 
@@ -33,7 +35,14 @@ pub struct WalIter<S: WalStore = FileStore> {
     first: Option<u64>,
     /// The log that appends meanwhile, if any, and the era this was made in.
     beside: Option<(Arc<dyn Beside>, u64)>,
+    keys: Keys,
+    decoder: Decoder,
+    /// A record could not be decoded: nothing comes any more.
+    over: bool,
 }
+
+/// The log that appends meanwhile, if any, and the era that it is read in; and what it is read with.
+pub(crate) type Surroundings = (Option<(Arc<dyn Beside>, u64)>, Keys);
 
 /// A log that is read while it lives: what it wrote and has not synced may be lost yet, and it may
 /// be cut.
@@ -64,12 +73,12 @@ impl<S: WalStore> WalIter<S> {
         head: u64,
         from: u64,
         end: u64,
-        beside: Option<(Arc<dyn Beside>, u64)>,
+        surroundings: Surroundings,
     ) -> Result<Self> {
         if from < head {
             return Err(WalError::Truncated { lsn: Lsn::new(from), head: Lsn::new(head) });
         }
-        let mut iter = Self::at_boundary(store, live, from, end, beside);
+        let mut iter = Self::at_boundary(store, live, from, end, surroundings);
         iter.first = (from != head && from < end).then_some(from);
         if iter.first.is_some() {
             iter.require_record()?;
@@ -83,7 +92,7 @@ impl<S: WalStore> WalIter<S> {
         live: Vec<Arc<LiveSegment<S::File>>>,
         from: u64,
         end: u64,
-        beside: Option<(Arc<dyn Beside>, u64)>,
+        (beside, keys): Surroundings,
     ) -> Self {
         let mut left = live;
         let containing = left.iter().rposition(|segment| segment.header.base <= from).unwrap_or(0);
@@ -92,8 +101,19 @@ impl<S: WalStore> WalIter<S> {
         if from >= end {
             left.clear();
         }
-        let segment = store.locate("");
-        Self { store, left, scanner: None, segment, from, end, first: None, beside }
+        Self {
+            segment: store.locate(""),
+            store,
+            left,
+            scanner: None,
+            from,
+            end,
+            first: None,
+            beside,
+            keys,
+            decoder: Decoder::default(),
+            over: false,
+        }
     }
 
     /// Where the next frame starts.
@@ -144,17 +164,22 @@ impl<S: WalStore> WalIter<S> {
     /// # }
     /// ```
     pub fn read_next(&mut self) -> Option<Result<RecordRef<'_>>> {
-        match self.advance() {
-            Ok(Some(lsn)) => {
-                let body = self.scanner.as_ref().map(Scanner::body).unwrap_or_default();
-                Some(Ok(RecordRef::new(lsn, body)))
-            }
-            Ok(None) => None,
+        let (lsn, header) = match self.advance() {
+            Ok(Some(next)) => next,
+            Ok(None) => return None,
             Err(error) => {
                 self.stop();
-                Some(Err(error))
+                return Some(Err(error));
             }
-        }
+        };
+        let scanner = self.scanner.as_ref()?;
+        Some(match self.decoder.record(lsn, &header, scanner.body()) {
+            Ok(body) => Ok(RecordRef::new(lsn, body)),
+            Err(flaw) => {
+                self.over = true;
+                Err(flaw_at(&self.segment, scanner.base(), lsn, &header, flaw))
+            }
+        })
     }
 
     fn stop(&mut self) {
@@ -162,9 +187,12 @@ impl<S: WalStore> WalIter<S> {
         self.scanner = None;
     }
 
-    /// Moves to the next record, and returns its LSN.
+    /// Moves to the next record, and returns its LSN and its header.
     #[inline]
-    fn advance(&mut self) -> Result<Option<u64>> {
+    fn advance(&mut self) -> Result<Option<(u64, Header)>> {
+        if self.over {
+            self.stop();
+        }
         loop {
             let Some(scanner) = &mut self.scanner else {
                 if !self.next_segment()? {
@@ -173,11 +201,14 @@ impl<S: WalStore> WalIter<S> {
                 continue;
             };
             match scanner.next()? {
-                Step::Frame { lsn, header, .. } => {
-                    if readable_record(&header)? {
-                        self.refuse_cut(lsn)?;
-                        return Ok(Some(lsn));
-                    }
+                Step::Frame { lsn, header } if header.kind == Kind::Record => {
+                    self.refuse_cut(lsn)?;
+                    return Ok(Some((lsn, header)));
+                }
+                Step::Frame { lsn, header } => {
+                    let checked = self.decoder.check_pad(lsn, &header, scanner.pad_tag());
+                    let base = scanner.base();
+                    checked.map_err(|flaw| flaw_at(&self.segment, base, lsn, &header, flaw))?;
                 }
                 // The file is kept for who goes on.
                 Step::End if self.left.is_empty() => return Ok(None),
@@ -282,6 +313,7 @@ impl<S: WalStore> WalIter<S> {
             Err(error) => return Err(self.unopened(header.seq, from, error)),
         };
         let path = self.segment.clone();
+        self.decoder.begin(cipher_of(&self.keys, header)?, header.max_record);
         Scanner::new(file, path, header.seed(), header.base, header.max_record, from, end)
     }
 
@@ -346,16 +378,20 @@ impl<S: WalStore> WalIter<S> {
     }
 }
 
-/// Whether a frame is a record that this build can read.
-#[inline]
-pub(super) fn readable_record(header: &Header) -> Result<bool> {
-    if header.flags & ENCRYPTED != 0 {
-        return Err(WalError::FeatureMissing { feature: "aead" });
+/// The error of a frame at `lsn`, in a segment that begins at `base`, that holds no record.
+pub(super) fn flaw_at(path: &Path, base: u64, lsn: u64, header: &Header, flaw: Flaw) -> WalError {
+    let start = Lsn::new(lsn);
+    match flaw {
+        Flaw::Tampered => WalError::Tampered { lsn: start },
+        Flaw::Other(error) => error,
+        Flaw::Malformed(why) => WalError::Corruption {
+            path: path.to_path_buf(),
+            offset: FIRST_FRAME.saturating_add(lsn.saturating_sub(base)),
+            start,
+            end: Lsn::new(lsn.saturating_add(header.frame_bytes())),
+            why,
+        },
     }
-    if header.flags & COMPRESSED != 0 {
-        return Err(WalError::FeatureMissing { feature: "lz4" });
-    }
-    Ok(header.kind == Kind::Record)
 }
 
 impl<S: WalStore> Iterator for WalIter<S> {

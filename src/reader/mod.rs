@@ -5,6 +5,7 @@
 
 mod bell;
 mod boundary;
+mod decode;
 mod follow;
 mod iter;
 mod readonly;

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use super::watch::Watch;
 use super::{Beside, Follow, WalIter};
+use crate::crypt::Keys;
 use crate::error::{Result, WalError};
 use crate::format::name;
 use crate::format::segment::SegmentHeader;
 use crate::lsn::{ALIGNMENT, Lsn, Place};
 use crate::options::WalOptions;
 use crate::recovery::{Look, current_head, current_snapshot, open_directory, survey_read_only};
-use crate::segments::LiveSegment;
+use crate::segments::{LiveSegment, admit};
 use crate::snapshot::Snapshots;
 use crate::store::{FileStore, StoreFile, WalStore};
 use crate::sync::Arc;
@@ -41,6 +42,7 @@ use crate::sync::Arc;
 pub struct WalReader {
     store: Arc<FileStore>,
     look: Look,
+    keys: Keys,
 }
 
 /// One live segment of a log.
@@ -84,7 +86,8 @@ impl WalOptions {
         self.validate()?;
         let store = open_directory(dir.as_ref())?;
         let look = survey_read_only(&store)?;
-        Ok(WalReader { store: Arc::new(store), look })
+        admit(&self.keys, &look.live)?;
+        Ok(WalReader { store: Arc::new(store), look, keys: self.keys })
     }
 }
 
@@ -120,10 +123,11 @@ pub(crate) fn iterate(
     head: u64,
     from: u64,
     end: u64,
+    keys: &Keys,
 ) -> Result<WalIter<FileStore>> {
     let live = live.iter().map(|header| LiveSegment::new(*header)).collect();
     let beside: Arc<dyn Beside> = Arc::clone(store) as _;
-    WalIter::over(Arc::clone(store), live, head, from, end, Some((beside, 0)))
+    WalIter::over(Arc::clone(store), live, head, from, end, (Some((beside, 0)), keys.clone()))
 }
 
 impl WalReader {
@@ -206,7 +210,7 @@ impl WalReader {
             return Err(WalError::NotARecord { lsn: from });
         }
         let sure = from.get() == self.look.end;
-        Follow::new(Box::new(Watch::new(&self.store, &self.look)), from.get(), sure)
+        Follow::new(Box::new(Watch::new(&self.store, &self.look, &self.keys)), from.get(), sure)
     }
 
     /// The records of one of [`segments`](Self::segments), from the head on; none when all of
@@ -241,12 +245,12 @@ impl WalReader {
         let header = *known.ok_or_else(missing)?;
         let end = segment.end.get().min(self.look.end);
         let from = header.base.max(self.look.head).min(end);
-        iterate(&self.store, &[header], from, from, end)
+        iterate(&self.store, &[header], from, from, end, &self.keys)
     }
 
     fn read(&self, from: u64) -> Result<WalIter<FileStore>> {
         let Look { live, head, end, .. } = &self.look;
-        iterate(&self.store, live, *head, from, *end)
+        iterate(&self.store, live, *head, from, *end, &self.keys)
     }
 
     /// The snapshots of the log as it is now.
@@ -254,7 +258,7 @@ impl WalReader {
     pub fn snapshots(&self) -> Snapshots<FileStore> {
         let store = Arc::clone(&self.store);
         let ask = move || current_snapshot(&*store);
-        Snapshots::new(Arc::clone(&self.store), Arc::new(ask))
+        Snapshots::new(Arc::clone(&self.store), self.keys.clone(), Arc::new(ask))
     }
 
     /// Oldest LSN kept.

@@ -4,12 +4,16 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::path::Path;
 
-use super::iter::readable_record;
+use super::decode::Decoder;
+use super::iter::flaw_at;
 use super::record::{Record, RecordRef};
+use crate::crypt::Keys;
 use crate::error::{Result, WalError};
+use crate::format::frame::{Header, Kind};
 use crate::lsn::Lsn;
 use crate::options::WalOptions;
 use crate::recovery::{Found, Route, Walk, open_directory, route};
+use crate::segments::cipher_of;
 use crate::store::{FileStore, WalStore};
 use crate::sync::Arc;
 
@@ -21,7 +25,8 @@ use crate::sync::Arc;
 ///   of a lost CONTROL is what may have been truncated, or be lost, before the oldest segment.
 /// * [`WalError::Io`] is a part of a file that the system could not read; the range is in its
 ///   message. It is not damage: what is there is unknown, and may be readable another time.
-/// * [`WalError::FeatureMissing`] is a record that this build cannot decode.
+/// * [`WalError::FeatureMissing`] is a record that this build cannot decode, and
+///   [`WalError::Tampered`] one that was forged.
 ///
 /// Of a log that opens, these are the records that [`open`](WalOptions::open) would show. Of one
 /// that is refused, the rules of recovery are applied past the damage: every intact record up to
@@ -71,6 +76,10 @@ pub struct Salvage<S: WalStore = FileStore> {
     troubles: VecDeque<WalError>,
     head: u64,
     end: u64,
+    keys: Keys,
+    decoder: Decoder,
+    /// The segment that is decoded, by number and salt.
+    segment: Option<(u64, [u8; 16])>,
     over: bool,
 }
 
@@ -131,7 +140,11 @@ impl WalOptions {
     pub fn salvage_store<S: WalStore>(self, store: S) -> Result<Salvage<S>> {
         self.validate()?;
         let Route { walk, troubles, head, end } = route(&store)?;
-        Ok(Salvage { store: Arc::new(store), walk, troubles, head, end, over: false })
+        let (store, decoder, segment) = (Arc::new(store), Decoder::default(), None);
+        let keys = self.keys;
+        // Without the keys nothing of them can be read, and who has others is told at once.
+        walk.headers().try_for_each(|header| cipher_of(&keys, header).map(drop))?;
+        Ok(Salvage { store, walk, troubles, head, end, keys, decoder, segment, over: false })
     }
 }
 
@@ -205,14 +218,21 @@ impl<S: WalStore> Salvage<S> {
     /// # }
     /// ```
     pub fn read_next(&mut self) -> Option<Result<RecordRef<'_>>> {
-        match self.advance() {
-            Ok(Some(lsn)) => Some(Ok(RecordRef::new(lsn, self.walk.body()))),
-            Ok(None) => None,
-            Err(error) => Some(Err(error)),
-        }
+        let (lsn, header) = match self.advance() {
+            Ok(next) => next?,
+            Err(error) => return Some(Err(error)),
+        };
+        let record = self.decoder.record(lsn, &header, self.walk.body());
+        Some(match record {
+            Ok(body) => Ok(RecordRef::new(lsn, body)),
+            Err(flaw) => {
+                let (path, base) = self.walk.place();
+                Err(flaw_at(path, base, lsn, &header, flaw))
+            }
+        })
     }
 
-    fn advance(&mut self) -> Result<Option<u64>> {
+    fn advance(&mut self) -> Result<Option<(u64, Header)>> {
         if let Some(trouble) = self.troubles.pop_front() {
             return Err(trouble);
         }
@@ -220,15 +240,32 @@ impl<S: WalStore> Salvage<S> {
             let found = self.walk.next(&self.store);
             match found.inspect_err(|_| self.over = true)? {
                 Found::Frame { lsn, header } => {
-                    if readable_record(&header)? {
-                        return Ok(Some(lsn));
+                    self.begin_segment()?;
+                    if header.kind == Kind::Record {
+                        return Ok(Some((lsn, header)));
                     }
+                    let checked = self.decoder.check_pad(lsn, &header, self.walk.pad_tag());
+                    let (path, base) = self.walk.place();
+                    checked.map_err(|flaw| flaw_at(path, base, lsn, &header, flaw))?;
                 }
                 Found::Skipped { error, .. } => return Err(error),
                 Found::End => self.over = true,
             }
         }
         Ok(None)
+    }
+}
+
+impl<S: WalStore> Salvage<S> {
+    /// Makes ready for the frames of the segment that is read now.
+    fn begin_segment(&mut self) -> Result<()> {
+        let Some(header) = self.walk.header() else { return Ok(()) };
+        let segment = Some((header.seq, header.salt));
+        if self.segment != segment {
+            self.decoder.begin(cipher_of(&self.keys, header)?, header.max_record);
+            self.segment = segment;
+        }
+        Ok(())
     }
 }
 

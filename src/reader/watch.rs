@@ -5,11 +5,12 @@ use std::time::Duration;
 use super::bell::Bell;
 use super::follow::{Reached, Source};
 use super::iter::{Beside, WalIter};
+use crate::crypt::Keys;
 use crate::error::{Result, WalError};
 use crate::format::segment::SegmentHeader;
 use crate::lsn::Lsn;
 use crate::recovery::{Look, survey_read_only};
-use crate::segments::LiveSegment;
+use crate::segments::{LiveSegment, admit};
 use crate::store::{FileStore, WalStore};
 use crate::sync::{Arc, now};
 
@@ -22,6 +23,7 @@ const SHARE: u32 = 10;
 pub(super) struct Watch {
     store: Arc<FileStore>,
     look: Look,
+    keys: Keys,
     /// Nobody has looked since the look.
     unused: bool,
     took: Duration,
@@ -29,10 +31,11 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(store: &Arc<FileStore>, look: &Look) -> Self {
+    pub(super) fn new(store: &Arc<FileStore>, look: &Look, keys: &Keys) -> Self {
         Self {
             store: Arc::clone(store),
             look: look.clone(),
+            keys: keys.clone(),
             unused: true,
             took: Duration::ZERO,
             pause: PAUSES.0,
@@ -69,6 +72,7 @@ impl Source<FileStore> for Watch {
         if !std::mem::take(&mut self.unused) {
             let begun = now();
             let look = survey_read_only(&*self.store)?;
+            admit(&self.keys, &look.live)?;
             self.took = begun.elapsed();
             let before = std::mem::replace(&mut self.look, look);
             if !self.stands(&before, at.yielded) {
@@ -86,8 +90,8 @@ impl Source<FileStore> for Watch {
             return Ok(false);
         }
         self.pause = PAUSES.0;
-        let (store, live, beside) = (Arc::clone(&self.store), self.live(), self.beside());
-        let new = WalIter::at_boundary(store, live, at.read, end, beside);
+        let (store, around) = (Arc::clone(&self.store), (self.beside(), self.keys.clone()));
+        let new = WalIter::at_boundary(store, self.live(), at.read, end, around);
         *cursor = Some(if at.sure || at.read == head { new } else { new.require_frame()? });
         at.sure = true;
         Ok(true)

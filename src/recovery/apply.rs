@@ -1,22 +1,20 @@
 //! Applying a plan. Writes into no existing segment; a crash at any step leaves the old log whole.
 
-use std::path::PathBuf;
-
 use super::Recovered;
-use super::extent;
+use super::carry;
 use super::plan::Plan;
 use super::report::RecoveryReport;
 use super::survey;
+use crate::codec::Epoch;
 use crate::control::Control;
 use crate::error::{Result, WalError};
-use crate::format::frame::{self, Header, Kind, Seed};
 use crate::format::name;
 use crate::format::segment::{FIRST_FRAME, SegmentHeader};
 use crate::lsn::{LSN_LIMIT, Lsn};
 use crate::options::WalOptions;
-use crate::scan::{BLOCK, Step, to_u64};
-use crate::segments::{construct, publish, random};
-use crate::store::{StoreFile, WalStore, remove_if_there};
+use crate::scan::to_u64;
+use crate::segments::{self, construct, publish, random};
+use crate::store::{WalStore, remove_if_there};
 
 /// How applying a plan ended.
 pub(super) enum Outcome<S: WalStore> {
@@ -35,8 +33,10 @@ pub(super) fn apply<S: WalStore>(
     let view = &plan.survey.control;
     let control = Control::<S>::adopt(file, store.locate(name::CONTROL), view.newest, view.slot);
     match begin_epoch(store, options, plan, &control) {
-        Ok(Some((live, active, report))) => {
-            Ok(Outcome::Done(Box::new(Recovered { control, live, active, end: plan.end, report })))
+        Ok(Some((live, active, epoch, report))) => {
+            let end = plan.end;
+            let recovered = Recovered { control, live, active, epoch, end, report };
+            Ok(Outcome::Done(Box::new(recovered)))
         }
         Ok(None) => Ok(Outcome::Changed(control.into_file())),
         Err(error) => {
@@ -46,8 +46,9 @@ pub(super) fn apply<S: WalStore>(
     }
 }
 
-/// What a new epoch begins with: the live chain, its newest segment, and the report.
-type Begun<F> = (Vec<SegmentHeader>, F, RecoveryReport);
+/// What a new epoch begins with: the live chain, its newest segment, what frames are sealed with,
+/// and the report.
+type Begun<F> = (Vec<SegmentHeader>, F, Epoch, RecoveryReport);
 
 /// Makes the plan true, step by step; `None` when bytes are no longer what the plan rests on.
 fn begin_epoch<S: WalStore>(
@@ -56,7 +57,10 @@ fn begin_epoch<S: WalStore>(
     plan: &Plan,
     control: &Control<S>,
 ) -> Result<Option<Begun<S::File>>> {
-    let header = next_header(options, plan, random(store)?)?;
+    let mut header = next_header(options, plan, random(store)?)?;
+    let key = options.keys.active()?.filter(|_| !carry::is_plain(plan, &header));
+    let epoch = segments::begin_epoch(key.as_ref(), &mut header);
+    carry::check(store, &options.keys, plan, &header)?;
     // DURABILITY: files without a name are nobody's; a crash leaves some of them for next time.
     let swept = store.sweep().map_err(|e| WalError::io("sweep", &store.locate(""), e))?;
     // DURABILITY: from here on the disk holds the claim that the plan rests on, even if it came
@@ -73,7 +77,7 @@ fn begin_epoch<S: WalStore>(
     // DURABILITY: until it is published, the new segment has no name; a crash leaves the old log
     // and a leftover.
     let active = construct(store, &header, bytes)?;
-    if !carry(store, plan, &header, &active)? {
+    if !carry::carry(store, &options.keys, plan, (&header, &epoch), &active)? {
         return Ok(None);
     }
     // DURABILITY: a crash inside leaves the old log, or the new one whole: the header says that
@@ -91,7 +95,7 @@ fn begin_epoch<S: WalStore>(
     remove_dead(store, plan, &live, below)?;
 
     let report = report(plan, &live, &header, swept);
-    Ok(Some((live, active, report)))
+    Ok(Some((live, active, epoch, report)))
 }
 
 /// The header of the segment that begins the new epoch.
@@ -123,6 +127,8 @@ fn next_header(options: &WalOptions, plan: &Plan, salt: [u8; 16]) -> Result<Segm
         max_unit: options.max_unit().max(plan.tally.largest_unit),
         max_record: options.max_record_bytes.max(plan.tally.largest_record),
         cipher: 0,
+        key_id: 0,
+        key_check: [0; _],
     })
 }
 
@@ -160,104 +166,6 @@ fn remove_dead<S: WalStore>(
         }
     }
     Ok(())
-}
-
-/// Copies `[header.base, end)` into the new segment: same positions, new salt. Each frame is
-/// verified in the very read that copies it; false when one no longer is what it was.
-fn carry<S: WalStore>(
-    store: &S,
-    plan: &Plan,
-    header: &SegmentHeader,
-    active: &S::File,
-) -> Result<bool> {
-    let mut sink = Sink {
-        file: active,
-        path: store.locate(&name::segment(header.seq)),
-        seed: header.seed(),
-        durable: header.base,
-        at: FIRST_FRAME,
-        buffer: Vec::new(),
-    };
-    let mut reached = header.base;
-    for (segment, from, to) in plan.survey.chain.pieces(header.base, plan.end) {
-        let mut scanner = extent::scanner(store, &segment, from, to)?;
-        loop {
-            match scanner.next()? {
-                Step::Frame { lsn, header: frame } => {
-                    let fits = match frame.kind {
-                        Kind::Record => frame.len <= header.max_record,
-                        Kind::Pad => true,
-                    };
-                    if lsn != reached || !fits {
-                        return Ok(false);
-                    }
-                    reached = lsn.saturating_add(frame.frame_bytes());
-                    sink.frame(lsn, &frame, scanner.padded_body())?;
-                }
-                Step::End => break,
-                Step::Invalid { .. } => return Ok(false),
-            }
-        }
-    }
-    sink.flush()?;
-    Ok(reached == plan.end)
-}
-
-/// Writes frames into a segment in large pieces.
-struct Sink<'a, F> {
-    file: &'a F,
-    path: PathBuf,
-    seed: Seed,
-    durable: u64,
-    /// File offset of the buffer's first byte.
-    at: u64,
-    buffer: Vec<u8>,
-}
-
-impl<F: StoreFile> Sink<'_, F> {
-    fn frame(&mut self, lsn: u64, from: &Header, body: &[u8]) -> Result<()> {
-        let (padded, body_crc) = match from.kind {
-            Kind::Record => (to_u64(body.len()), from.body_crc),
-            // A pad means nothing but its length, so its body need not be read.
-            Kind::Pad => (from.padded_bytes(), frame::crc_of_zeros(from.padded_bytes())),
-        };
-        let mut header = frame::open_header(from.kind, from.flags, from.len, body_crc);
-        // Everything below the new segment's base is durable; what is in it is not, yet.
-        frame::seal_header(&mut header, self.seed, lsn, Some(self.durable));
-        self.push(&header)?;
-        self.push(body)?;
-        for zeros in frame::zeros(padded.saturating_sub(to_u64(body.len()))) {
-            self.push(zeros)?;
-        }
-        Ok(())
-    }
-
-    fn push(&mut self, bytes: &[u8]) -> Result<()> {
-        if self.buffer.len().saturating_add(bytes.len()) > BLOCK {
-            self.flush()?;
-        }
-        if bytes.len() > BLOCK {
-            return self.write(bytes);
-        }
-        self.buffer.try_reserve(bytes.len()).map_err(|_| WalError::OutOfMemory)?;
-        self.buffer.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let result = if buffer.is_empty() { Ok(()) } else { self.write(&buffer) };
-        buffer.clear();
-        self.buffer = buffer;
-        result
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let written = self.file.write_at(self.at, bytes);
-        written.map_err(|e| WalError::io_or_full("write", &self.path, e))?;
-        self.at = self.at.saturating_add(to_u64(bytes.len()));
-        Ok(())
-    }
 }
 
 fn report(

@@ -21,6 +21,7 @@
 
 mod apply;
 mod behind;
+mod carry;
 mod chain;
 mod extent;
 mod headless;
@@ -46,6 +47,7 @@ mod tests;
 
 use std::io;
 
+use crate::codec::Epoch;
 use crate::control::{self, Control};
 use crate::error::{Result, WalError};
 use crate::format::control::Claim;
@@ -54,7 +56,7 @@ use crate::format::segment::SegmentHeader;
 use crate::lsn::Lsn;
 use crate::observe;
 use crate::options::WalOptions;
-use crate::segments::random;
+use crate::segments::{admit, random};
 use crate::store::WalStore;
 
 pub(crate) use inventory::{Inventory, Listed, Slots, counting, take_inventory};
@@ -74,6 +76,7 @@ pub(crate) struct Recovered<S: WalStore> {
     /// Ascending by base; the last one is new and takes what is appended.
     pub(crate) live: Vec<SegmentHeader>,
     pub(crate) active: S::File,
+    pub(crate) epoch: Epoch,
     pub(crate) end: u64,
     pub(crate) report: RecoveryReport,
 }
@@ -112,6 +115,7 @@ fn recover<S: WalStore>(
         if !may_be_taken(&plan.survey.control.slot.claim, options) {
             return Err(WalError::AlreadyExists { path: store.locate("") });
         }
+        admit(&options.keys, &plan.survey.chain.live)?;
         let Some(locked) = file.take() else { break };
         match apply::apply(store, options, locked, &plan)? {
             apply::Outcome::Done(recovered) => return Ok(*recovered),

@@ -7,7 +7,8 @@ use super::extent::{self, Extent, Search, Tally};
 use super::survey::{self, ControlView, Listing};
 use super::verdict::{Facts, Verdict};
 use crate::error::{Result, WalError};
-use crate::format::name;
+use crate::format::segment::AES_256_GCM;
+use crate::format::{MAJOR, name};
 use crate::store::WalStore;
 
 /// What is there, as far as names, CONTROL and headers say.
@@ -46,8 +47,9 @@ pub(super) fn survey_listed<S: WalStore>(store: &S, listing: Listing) -> Result<
     let chain = chain::resolve(&headers.segments, &claim).map_err(|flaw| {
         survey::damaged(store.locate(&name::segment(flaw.seq)), flaw.base, flaw.why)
     })?;
-    if chain.live.iter().any(|header| header.cipher != 0) {
-        return Err(WalError::FeatureMissing { feature: "aead" });
+    if let Some(header) = chain.live.iter().find(|header| header.cipher > AES_256_GCM) {
+        let path = store.locate(&name::segment(header.seq));
+        return Err(WalError::UnsupportedVersion { path, major: MAJOR, incompat: 0 });
     }
     let mut damaged_copies = headers.damaged;
     if !control.intact {

@@ -7,13 +7,13 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::remains::{Gap, Piece, Reading};
 use super::tolerant::Tolerant;
 use crate::error::{Result, WalError};
 use crate::format::frame::Header;
-use crate::format::segment::FIRST_FRAME;
+use crate::format::segment::{FIRST_FRAME, SegmentHeader};
 use crate::lsn::{ALIGNMENT, LSN_LIMIT, Lsn};
 use crate::scan::{Body, Scanner, Step};
 use crate::store::{StoreFile, WalStore};
@@ -48,7 +48,7 @@ pub(crate) struct Walk<S: WalStore> {
 struct Open<F: StoreFile> {
     scanner: Scanner<Tolerant<F>>,
     path: PathBuf,
-    base: u64,
+    header: SegmentHeader,
     /// Where reading it ends.
     limit: u64,
     /// The successor's base, or the end that was asked for.
@@ -82,6 +82,29 @@ impl<S: WalStore> Walk<S> {
     /// The body of the last frame.
     pub(crate) fn body(&self) -> Body<'_> {
         self.open.as_ref().map(|open| open.scanner.body()).unwrap_or_default()
+    }
+
+    /// What the last frame's body begins with, if it is a pad that is sealed.
+    pub(crate) fn pad_tag(&self) -> &[u8] {
+        self.open.as_ref().map_or(&[], |open| open.scanner.pad_tag())
+    }
+
+    /// The segment that the last frame was in.
+    pub(crate) fn header(&self) -> Option<&SegmentHeader> {
+        self.open.as_ref().map(|open| &open.header)
+    }
+
+    /// Its file, and where it begins in the log.
+    pub(crate) fn place(&self) -> (&Path, u64) {
+        match &self.open {
+            Some(open) => (open.path.as_path(), open.header.base),
+            None => (Path::new(""), 0),
+        }
+    }
+
+    /// The segments that are left.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = &SegmentHeader> {
+        self.left.iter().map(|piece| &piece.header)
     }
 
     /// Where the next frame would stand.
@@ -180,7 +203,7 @@ impl<S: WalStore> Walk<S> {
         let file = Tolerant::new(file, self.reading == Reading::Tolerant);
         let (seed, max) = (header.seed(), header.max_record);
         let scanner = Scanner::new(file, path.clone(), seed, header.base, max, self.at, limit)?;
-        Ok(Open { scanner, path, base: header.base, limit, cut })
+        Ok(Open { scanner, path, header: *header, limit, cut })
     }
 
     /// Passes over what is no valid frame; nothing to tell where only zeros end the files.
@@ -188,7 +211,7 @@ impl<S: WalStore> Walk<S> {
         let Some(open) = &mut self.open else { return Ok(None) };
         let start = self.at;
         let skipped = open.scanner.skip_invalid()?;
-        let offset = |lsn: u64| lsn.saturating_sub(open.base).saturating_add(FIRST_FRAME);
+        let offset = |lsn: u64| lsn.saturating_sub(open.header.base).saturating_add(FIRST_FRAME);
         let reaches_limit = skipped.to >= open.limit;
         let end = match (reaches_limit, open.cut) {
             (false, _) => skipped.to,

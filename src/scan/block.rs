@@ -8,8 +8,7 @@
 use std::fmt;
 use std::ops::Deref;
 
-pub(super) use imp::Block;
-pub(crate) use imp::Body;
+pub(crate) use imp::{Block, Body};
 
 impl fmt::Debug for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,21 +40,17 @@ mod imp {
     use crate::error::{Result, WalError};
 
     #[derive(Default)]
-    pub(in crate::scan) struct Block(Vec<u8>);
+    pub(crate) struct Block(Vec<u8>);
 
     impl Block {
         #[inline]
-        pub(in crate::scan) fn bytes(&self) -> &[u8] {
+        pub(crate) fn bytes(&self) -> &[u8] {
             &self.0
         }
 
         /// Moves the bytes in `kept` to the front and makes the block at least `len` bytes long;
         /// whatever follows them is to be overwritten. After an error nothing is kept.
-        pub(in crate::scan) fn renew(
-            &mut self,
-            kept: Range<usize>,
-            len: usize,
-        ) -> Result<&mut [u8]> {
+        pub(crate) fn renew(&mut self, kept: Range<usize>, len: usize) -> Result<&mut [u8]> {
             self.0.copy_within(kept, 0);
             let more = len.saturating_sub(self.0.len());
             self.0.try_reserve_exact(more).map_err(|_| WalError::OutOfMemory)?;
@@ -67,7 +62,7 @@ mod imp {
 
         /// The bytes in `range`; none where it is not inside the block.
         #[inline]
-        pub(in crate::scan) fn lend(&self, range: Range<usize>) -> Body<'_> {
+        pub(crate) fn lend(&self, range: Range<usize>) -> Body<'_> {
             Body(self.0.get(range).unwrap_or_default())
         }
     }
@@ -93,21 +88,17 @@ mod imp {
     use crate::scan::BLOCK;
 
     #[derive(Default)]
-    pub(in crate::scan) struct Block(Bytes);
+    pub(crate) struct Block(Bytes);
 
     impl Block {
         #[inline]
-        pub(in crate::scan) fn bytes(&self) -> &[u8] {
+        pub(crate) fn bytes(&self) -> &[u8] {
             &self.0
         }
 
         /// Moves the bytes in `kept` to the front and makes the block at least `len` bytes long;
         /// whatever follows them is to be overwritten. After an error nothing is kept.
-        pub(in crate::scan) fn renew(
-            &mut self,
-            kept: Range<usize>,
-            len: usize,
-        ) -> Result<Renewed<'_>> {
+        pub(crate) fn renew(&mut self, kept: Range<usize>, len: usize) -> Result<Renewed<'_>> {
             let old = std::mem::take(&mut self.0);
             let memory = if old.len() >= len && old.is_unique() {
                 // PERF: takes the memory over, without an allocation (`tests/allocation.rs`).
@@ -127,13 +118,13 @@ mod imp {
 
         /// The bytes in `range`; none where it is not inside the block.
         #[inline]
-        pub(in crate::scan) fn lend(&self, range: Range<usize>) -> Body<'_> {
+        pub(crate) fn lend(&self, range: Range<usize>) -> Body<'_> {
             self.0.get(range).map(|data| Body { data, block: Some(&self.0) }).unwrap_or_default()
         }
     }
 
     /// A block that is being filled. It can be lent again when this is dropped.
-    pub(in crate::scan) struct Renewed<'a> {
+    pub(crate) struct Renewed<'a> {
         block: &'a mut Block,
         memory: BytesMut,
     }

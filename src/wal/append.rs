@@ -3,7 +3,6 @@
 use super::Wal;
 use crate::codec::{Unit, with_unit};
 use crate::error::{Result, WalError};
-use crate::format::frame::frame_bytes;
 use crate::lsn::{Lsn, Place};
 use crate::store::WalStore;
 
@@ -56,7 +55,7 @@ impl<S: WalStore> Wal<S> {
     /// # }
     /// ```
     pub fn append_vectored(&self, parts: &[&[u8]]) -> Result<Lsn> {
-        self.append_unit(|unit| unit.push(parts, false, self.max_record_bytes))
+        self.append_unit(|unit| unit.push(parts, false, self.form))
             .map(|(start, _)| Lsn::new(start.lsn))
     }
 
@@ -83,8 +82,7 @@ impl<S: WalStore> Wal<S> {
     /// # }
     /// ```
     pub fn append_and_sync(&self, record: &[u8]) -> Result<Lsn> {
-        let (start, end) =
-            self.append_unit(|unit| unit.push(&[record], false, self.max_record_bytes))?;
+        let (start, end) = self.append_unit(|unit| unit.push(&[record], false, self.form))?;
         self.engine.commit(end)?;
         Ok(Lsn::new(start.lsn))
     }
@@ -159,16 +157,17 @@ impl<S: WalStore> Wal<S> {
         let mut lsns = Vec::new();
         lsns.try_reserve_exact(records.len()).map_err(|_| WalError::OutOfMemory)?;
         let max = self.max_batch_bytes;
-        let sizes = records.iter().map(|record| frame_bytes(record.as_ref().len() as u64));
+        let sizes =
+            records.iter().map(|record| self.form.frame_bytes(record.as_ref().len() as u64));
         let len = sizes.fold(0, u64::saturating_add);
         if len > max {
             return Err(WalError::BatchTooLarge { len, max });
         }
         with_unit(|unit, hint| {
             for record in others {
-                unit.push(&[record.as_ref()], true, self.max_record_bytes)?;
+                unit.push(&[record.as_ref()], true, self.form)?;
             }
-            unit.push(&[last.as_ref()], false, self.max_record_bytes)?;
+            unit.push(&[last.as_ref()], false, self.form)?;
             if unit.len() > max {
                 // The records' `as_ref` did not return the same twice.
                 return Err(WalError::BatchTooLarge { len: unit.len(), max });

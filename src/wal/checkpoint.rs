@@ -6,6 +6,7 @@ use super::Wal;
 use crate::error::{Result, WalError};
 use crate::format::snapshot::SnapshotHeader;
 use crate::lsn::{Lsn, Place};
+use crate::segments::random;
 use crate::snapshot::{Counting, Snapshots, Writer};
 use crate::store::WalStore;
 use crate::sync::Arc;
@@ -57,10 +58,15 @@ impl<S: WalStore> Wal<S> {
             return Ok(());
         };
         let storage = self.engine.backing();
-        let header = SnapshotHeader { log_id: storage.control().claim().log_id, lsn: lsn.get() };
+        let log_id = storage.control().claim().log_id;
+        let key = self.engine.key();
+        let mut header = SnapshotHeader::plain(log_id, lsn.get());
+        if key.is_some() {
+            header.salt = random(&**storage.store())?;
+        }
         let (file, path) = storage.create_image(lsn.get())?;
         let check = || self.engine.check_process();
-        let mut image = Writer::begin(&file, path.clone(), header, &check)?;
+        let mut image = Writer::begin(&file, path.clone(), header, key.as_ref(), &check)?;
         if let Err(error) = write(&mut image) {
             // Its own failure comes back through the caller's code, and may be lost there.
             return Err(image.failure().unwrap_or(WalError::io("checkpoint", &path, error)));
@@ -83,7 +89,9 @@ impl<S: WalStore> Wal<S> {
         };
         // A closed log says so at once.
         ask()?;
-        Ok(Snapshots::new(Arc::clone(self.engine.backing().store()), Arc::new(ask)))
+        let storage = self.engine.backing();
+        let (store, keys) = (Arc::clone(storage.store()), storage.keys().clone());
+        Ok(Snapshots::new(store, keys, Arc::new(ask)))
     }
 
     /// Fails unless a record starts at a place.

@@ -55,7 +55,8 @@ impl<S: WalStore> Source<S> for Live<S> {
         }
         let (store, live) = (Arc::clone(storage.store()), holder.into_iter().collect());
         let beside: Arc<dyn Beside> = Arc::clone(&self.engine) as _;
-        let new = WalIter::at_boundary(store, live, at.read, end, Some((beside, era)));
+        let around = (Some((beside, era)), storage.keys().clone());
+        let new = WalIter::at_boundary(store, live, at.read, end, around);
         *cursor = Some(if at.sure || at.read == head { new } else { new.require_frame()? });
         at.sure = true;
         Ok(true)

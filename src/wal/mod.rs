@@ -10,11 +10,14 @@ mod durable;
 mod follow;
 mod open;
 mod read;
+#[cfg(feature = "aead")]
+mod rotate_key;
 mod truncate;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::codec::Form;
 use crate::error::Result;
 use crate::flush::{Engine, Storage};
 use crate::lsn::Lsn;
@@ -53,7 +56,7 @@ pub struct Wal<S: WalStore = FileStore> {
     engine: Arc<Engine<Storage<S>>>,
     report: RecoveryReport,
     path: PathBuf,
-    max_record_bytes: u32,
+    form: Form,
     max_batch_bytes: u64,
 }
 

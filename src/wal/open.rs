@@ -78,12 +78,12 @@ impl WalOptions {
         let recovered = recovery::open(&store, &self)?;
         let store = Arc::new(store);
         let path = store.locate("");
-        let seed = recovered.live.last().map(|active| active.seed());
         let (storage, stage) = Storage::new(
             store,
             recovered.control,
             recovered.live,
             recovered.active,
+            &recovered.epoch,
             recovered.end,
             &self,
         )?;
@@ -94,16 +94,20 @@ impl WalOptions {
             flush_interval: self.flush_interval,
             sync_interval: self.sync_interval,
         };
-        let seed = seed.ok_or_else(|| WalError::NotFound { path: path.clone() })?;
         let ring = ring.going_on_at(recovered.end);
-        let engine = Engine::new(storage, stage, seed, ring, limits);
+        let is_plain = recovered.epoch.cipher.is_none();
+        let engine = Engine::new(storage, stage, recovered.epoch, ring, limits);
+        if let (true, Some(key)) = (is_plain, self.keys.active()?) {
+            // What was carried had to stay plain.
+            engine.begin_epoch(key)?;
+        }
         let last = recovered.report.last_record;
         engine.stats().last_kept.set(last.map_or(0, |lsn| lsn.get() + 1));
         Ok(Wal {
             engine,
             report: recovered.report,
             path,
-            max_record_bytes: self.max_record_bytes,
+            form: self.form(),
             max_batch_bytes: self.max_batch_bytes,
         })
     }

@@ -99,6 +99,7 @@ impl<S: WalStore> Wal<S> {
         // was removed before is below the head.
         let live = storage.live();
         let head = storage.control().claim().head;
-        WalIter::over(store, live, head, from.unwrap_or(head), end.lsn, Some((beside, end.era)))
+        let around = (Some((beside, end.era)), storage.keys().clone());
+        WalIter::over(store, live, head, from.unwrap_or(head), end.lsn, around)
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::codec::Epoch;
 use crate::error::{Result, WalError};
 use crate::flush::{Backing, Intent};
 use crate::format::frame::Seed;
@@ -55,6 +56,7 @@ impl Backing for Shared {
     type Stage = usize;
     type Snapshot = std::ops::RangeInclusive<usize>;
     type Image = ();
+    type Key = ();
 
     fn check(&self) -> Result<()> {
         Ok(())
@@ -165,7 +167,7 @@ impl Backing for Shared {
         Ok(())
     }
 
-    fn cut(&self, stage: &mut usize, at: u64) -> Result<(Seed, Self::Snapshot)> {
+    fn cut(&self, stage: &mut usize, at: u64, _key: Option<()>) -> Result<(Epoch, Self::Snapshot)> {
         let mut disk = self.disk.lock();
         assert!(!disk.closed, "no I/O after close");
         assert!(!disk.syncing, "a cut beside a sync");
@@ -185,7 +187,7 @@ impl Backing for Shared {
         }
         disk.files.push(File { base: at, epoch, ..File::default() });
         *stage += 1;
-        Ok((seed(epoch), *stage..=*stage))
+        Ok((Epoch { seed: seed(epoch), cipher: None }, *stage..=*stage))
     }
 
     fn show_cut(&self, _stage: &usize) {}

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use super::{Covered, Storage, Writer};
+use crate::codec::Epoch;
+use crate::crypt::{ActiveKey, Cipher};
 use crate::error::{Result, WalError, discard};
 use crate::flush::Backing;
-use crate::format::frame::Seed;
 use crate::format::name;
 use crate::format::segment::{FIRST_FRAME, SegmentHeader};
-use crate::segments::{LiveSegment, construct, create_failed, publish, random};
+use crate::segments::{LiveSegment, begin_epoch, construct, create_failed, publish, random};
 use crate::snapshot;
 use crate::store::WalStore;
 use crate::sync::Arc;
@@ -93,7 +94,8 @@ impl<S: WalStore> Storage<S> {
         &self,
         writer: &mut Writer<S::File>,
         at: u64,
-    ) -> Result<(Seed, Covered<S::File>)> {
+        key: Option<ActiveKey>,
+    ) -> Result<(Epoch, Covered<S::File>)> {
         // What a slot may say that could not be written may be refuted by a cut.
         self.control.complete()?;
         let previous = writer.active.header;
@@ -101,7 +103,10 @@ impl<S: WalStore> Storage<S> {
         let prev_seq = self.live.lock().iter().rfind(below).map_or(0, |s| s.header.seq);
         let epoch = previous.epoch.checked_add(1).ok_or(WalError::LsnExhausted)?;
         let salt = random(&*self.store)?;
-        let header = SegmentHeader { epoch, salt, prev_seq, ..self.next_header(&previous, at, at) };
+        let mut header =
+            SegmentHeader { epoch, salt, prev_seq, ..self.next_header(&previous, at, at) };
+        let same = writer.cipher.as_deref().map(Cipher::key);
+        let sealing = begin_epoch(key.as_ref().or(same), &mut header);
         // DURABILITY: until it is published the new segment has no name, and a crash leaves the
         // log as it was, and a leftover.
         let file = construct(&*self.store, &header, self.segment_bytes)?;
@@ -121,7 +126,7 @@ impl<S: WalStore> Storage<S> {
         let left = std::mem::replace(&mut writer.active, active);
         // All that is kept is durable.
         let synced = writer.unsynced.drain(..).map(|(segment, _)| segment).chain([left]).collect();
-        writer.filled = FIRST_FRAME;
-        Ok((header.seed(), Covered { files: Vec::new(), newest_seq: header.seq, synced }))
+        (writer.filled, writer.cipher) = (FIRST_FRAME, sealing.cipher.clone());
+        Ok((sealing, Covered { files: Vec::new(), newest_seq: header.seq, synced }))
     }
 }

@@ -4,6 +4,7 @@ use super::aside::Aside;
 use super::assess::{Assessment, is_record};
 use super::report::RepairEffect;
 use super::survey;
+use crate::crypt::Keys;
 use crate::error::{Result, WalError};
 use crate::format::name;
 use crate::format::segment::{FIRST_FRAME, SegmentHeader};
@@ -15,6 +16,7 @@ use crate::recovery::extent::{self, Search};
 use crate::recovery::plan::{Plan, Survey};
 use crate::recovery::walk::Found;
 use crate::scan::{BLOCK, read_full, to_u64};
+use crate::segments;
 use crate::store::WalStore;
 
 /// A cut that can be made.
@@ -150,9 +152,11 @@ impl Cut {
     pub(super) fn apply<S: WalStore>(
         self,
         store: &S,
+        keys: &Keys,
         assessment: Assessment,
         file: &mut Option<S::File>,
     ) -> Result<()> {
+        segments::admit(keys, &self.live)?;
         self.asides.iter().try_for_each(|aside| aside.make(store))?;
         let changed = || {
             let path = store.locate("");
@@ -175,7 +179,8 @@ impl Cut {
         };
         let plan = Plan { survey, extent, end: self.at, tally, last_record: None };
         let Some(locked) = file.take() else { return Err(changed()) };
-        match apply::apply(store, &WalOptions::new(), locked, &plan)? {
+        let options = WalOptions { keys: keys.clone(), ..WalOptions::new() };
+        match apply::apply(store, &options, locked, &plan)? {
             Outcome::Done(recovered) => {
                 // DURABILITY: an opening may find removed names again, and removes them again; not
                 // those of files that it would refuse.

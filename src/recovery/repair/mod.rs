@@ -26,9 +26,11 @@ use super::look::open_directory;
 use super::plan;
 use super::survey;
 use crate::control;
+use crate::crypt::Keys;
 use crate::error::{Result, WalError};
 use crate::format::name;
 use crate::lsn::Lsn;
+use crate::options::WalOptions;
 use crate::store::WalStore;
 
 pub use report::{RepairCopy, RepairEffect, RepairReport};
@@ -72,7 +74,8 @@ pub enum Repair {
 ///
 /// Of a cut: [`WalError::Truncated`] below the head, [`WalError::NotARecord`] inside a record or a
 /// batch or past the end, [`WalError::Corruption`] when something below is damaged or CONTROL must
-/// be rebuilt first, [`WalError::InvalidOption`] below the snapshot that counts.
+/// be rebuilt first, [`WalError::InvalidOption`] below the snapshot that counts,
+/// [`WalError::WrongKey`] for an encrypted log, of which [`WalOptions::repair`] takes the keys.
 ///
 /// Of a rebuilt CONTROL: [`WalError::Corruption`] when no segment is readable,
 /// [`WalError::InvalidOption`] for a snapshot that is not there or out of range.
@@ -111,7 +114,58 @@ pub enum Repair {
 /// # }
 /// ```
 pub fn repair(dir: impl AsRef<Path>, repair: Repair) -> Result<RepairReport> {
-    repair_store(&open_directory(dir.as_ref())?, repair)
+    WalOptions::new().repair(dir, repair)
+}
+
+impl WalOptions {
+    /// Repairs the log in `dir`, as [`repair`](repair()). Of the options only the keys have an
+    /// effect: a cut of an encrypted log needs them, and fails without with
+    /// [`WalError::WrongKey`]; nothing else that a repair does needs any.
+    ///
+    /// # Errors
+    /// As [`repair`](repair()).
+    ///
+    /// # Examples
+    /// ```
+    /// use cohort_wal::{Repair, Wal, WalOptions};
+    ///
+    /// # fn main() -> cohort_wal::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// Wal::open(dir.path())?.append_and_sync(b"kept")?;
+    /// let report = WalOptions::new().repair(dir.path(), Repair::DryRun)?;
+    /// assert!(!report.is_damaged());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn repair(self, dir: impl AsRef<Path>, repair: Repair) -> Result<RepairReport> {
+        self.repair_store(&open_directory(dir.as_ref())?, repair)
+    }
+
+    /// The same, in a store of any kind.
+    ///
+    /// # Errors
+    /// As [`repair`](repair()).
+    ///
+    /// # Examples
+    /// ```
+    /// use cohort_wal::{MemStore, Repair, WalOptions};
+    ///
+    /// # fn main() -> cohort_wal::Result<()> {
+    /// let store = MemStore::new();
+    /// WalOptions::new().open_store(store.clone())?.append_and_sync(b"kept")?;
+    /// assert!(!WalOptions::new().repair_store(&store, Repair::DryRun)?.is_damaged());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn repair_store<S: WalStore>(self, store: &S, repair: Repair) -> Result<RepairReport> {
+        let mut file = lock(store)?;
+        let result = locked(store, &self.keys, repair, &mut file);
+        if let Some(file) = &file {
+            // Explicitly, because a fork of this process would keep the lock.
+            store.unlock(file).ok();
+        }
+        result
+    }
 }
 
 /// The same, in a store of any kind.
@@ -136,13 +190,7 @@ pub fn repair(dir: impl AsRef<Path>, repair: Repair) -> Result<RepairReport> {
 /// # }
 /// ```
 pub fn repair_store<S: WalStore>(store: &S, repair: Repair) -> Result<RepairReport> {
-    let mut file = lock(store)?;
-    let result = locked(store, repair, &mut file);
-    if let Some(file) = &file {
-        // Explicitly, because a fork of this process would keep the lock.
-        store.unlock(file).ok();
-    }
-    result
+    WalOptions::new().repair_store(store, repair)
 }
 
 /// The locked CONTROL file; `None` when there is none to lock.
@@ -174,6 +222,7 @@ fn lock<S: WalStore>(store: &S) -> Result<Option<S::File>> {
 
 fn locked<S: WalStore>(
     store: &S,
+    keys: &Keys,
     repair: Repair,
     file: &mut Option<S::File>,
 ) -> Result<RepairReport> {
@@ -187,7 +236,7 @@ fn locked<S: WalStore>(
         Repair::CutAt(lsn) => {
             let cut = cut::plan(store, &assessment, lsn.get())?;
             report.cut = Some(cut.effect(store));
-            cut.apply(store, assessment, file)?;
+            cut.apply(store, keys, assessment, file)?;
         }
         Repair::RebuildControl { snapshot } => {
             let rebuild = rebuild::plan(store, &assessment, snapshot)?;
