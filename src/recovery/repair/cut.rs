@@ -179,7 +179,8 @@ impl Cut {
         };
         let plan = Plan { survey, extent, end: self.at, tally, last_record: None };
         let Some(locked) = file.take() else { return Err(changed()) };
-        let options = WalOptions { keys: keys.clone(), ..WalOptions::new() };
+        let mut options = WalOptions::new();
+        options.keys = keys.clone();
         match apply::apply(store, &options, locked, &plan)? {
             Outcome::Done(recovered) => {
                 // DURABILITY: an opening may find removed names again, and removes them again; not

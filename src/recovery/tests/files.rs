@@ -125,10 +125,14 @@ fn a_newer_version_is_refused() {
 }
 
 #[test]
-fn an_encrypted_log_needs_its_feature() {
+fn an_encrypted_log_needs_its_feature_and_its_key() {
     let mut files = three_segments();
     files.segment(&SegmentHeader { cipher: 1, ..header(3, 192, 2) }, &[]);
-    assert!(matches!(refused(&files), WalError::FeatureMissing { feature: "aead" }));
+    let missing = WalError::FeatureMissing { feature: "aead" };
+    let expected = if cfg!(feature = "aead") { WalError::WrongKey } else { missing };
+    assert_eq!(refused(&files).to_string(), expected.to_string());
+    files.segment(&SegmentHeader { cipher: 2, ..header(3, 192, 2) }, &[]);
+    assert!(matches!(refused(&files), WalError::UnsupportedVersion { .. }));
 }
 
 #[test]
@@ -249,7 +253,7 @@ fn the_snapshot_that_counts_must_be_there_and_stays() {
     files.0.insert("00000000000000000024.snap".to_owned(), b"COHRTSNP and more".to_vec());
     assert_eq!(files.corrupt(), "the header of the snapshot is damaged");
     let whole = |header: SnapshotHeader| [&header.encode()[..], &header.end(0, 0)].concat();
-    let header = SnapshotHeader { log_id: LOG_ID, lsn: 24 };
+    let header = SnapshotHeader::plain(LOG_ID, 24);
     for other in
         [SnapshotHeader { lsn: 32, ..header }, SnapshotHeader { log_id: [1; 16], ..header }]
     {
