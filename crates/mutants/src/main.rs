@@ -112,7 +112,7 @@ impl Mutant {
             command.env("CARGO_TARGET_DIR", copy.join("target-loom"));
         } else {
             let binary: &[&str] = &["--test", target];
-            command.args(["-p", "cohort-wal", "--features", "sim"]);
+            command.args(["-p", "cohort-wal", "--features", "aead,lz4,sim"]);
             command.args(if target == "lib" { &["--lib"] } else { binary });
             command.env("CARGO_TARGET_DIR", copy.join("target"));
         }

@@ -200,8 +200,7 @@ pub struct Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { address, violation } = self;
-        let command = "cargo run --release -p simulation -- calls --replay";
-        write!(f, "{violation}\nreplay: {command} {address}")
+        write!(f, "{violation}\nreplay: {} calls --replay {address}", crate::workload::command())
     }
 }
 

@@ -12,6 +12,9 @@ use commands::{calls, damage, enumerate};
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
+    /// Logs are compressed and encrypted; not those of `damage`.
+    #[arg(long, global = true)]
+    sealed: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -32,7 +35,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().command {
+    let Arguments { sealed, command } = Arguments::parse();
+    if sealed {
+        simulation::workload::seal();
+    }
+    match command {
         Command::Enumerate(arguments) => enumerate::run(&arguments),
         Command::Replay { address } => enumerate::run_one(&address),
         Command::Calls(arguments) => calls::run(&arguments),

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use cohort_wal::sim::{Profile, SimStore};
-use cohort_wal::{Lsn, Wal, WalError, WalOptions, WalStore};
+use cohort_wal::{Compression, Key, KeyProvider, Lsn, Wal, WalError, WalOptions, WalStore};
 
 use crate::history::{History, Promise, Unit};
 use crate::oracle::{Crash, Oracle, Violation, image, recover_sim};
@@ -143,9 +144,45 @@ impl Workload {
     }
 }
 
+static SEALED: AtomicBool = AtomicBool::new(false);
+
+/// From here on every log is compressed and encrypted, and rotates its key where others begin a
+/// segment.
+pub fn seal() {
+    SEALED.store(true, Ordering::Relaxed);
+}
+
+fn is_sealed() -> bool {
+    SEALED.load(Ordering::Relaxed)
+}
+
+/// What runs this again.
+pub(crate) fn command() -> &'static str {
+    match is_sealed() {
+        true => "cargo run --release -p simulation -- --sealed",
+        false => "cargo run --release -p simulation --",
+    }
+}
+
+struct OneKey;
+
+impl KeyProvider for OneKey {
+    fn active(&self) -> u32 {
+        1
+    }
+
+    fn get(&self, id: u32) -> Option<Key> {
+        (id == 1).then(|| Key::new([7; 32]))
+    }
+}
+
 /// The options of every simulated log: the smallest ring and segments there are.
 pub fn options() -> WalOptions {
-    WalOptions::new().ring_bytes(64 << 10).segment_bytes(16 << 10)
+    let options = WalOptions::new().ring_bytes(64 << 10).segment_bytes(16 << 10);
+    match is_sealed() {
+        true => options.compression(Compression::Lz4).encryption(Arc::new(OneKey)),
+        false => options,
+    }
 }
 
 /// A log at work on a simulated disk, and its history.
@@ -273,6 +310,7 @@ impl Run {
                 let (result, promise) = match op {
                     Op::Flush => (self.wal().flush(), Promise::Flushed),
                     Op::Sync => (self.wal().sync(), Promise::Durable),
+                    _ if is_sealed() => (self.wal().rotate_key(), Promise::Durable),
                     _ => (self.wal().rotate(), Promise::Flushed),
                 };
                 result.map_err(failed)?;
