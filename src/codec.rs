@@ -11,7 +11,8 @@ use crate::crypt::{Cipher, Place, TAG_BYTES};
 use crate::error::{Result, WalError};
 use crate::format::frame::{self, ENCRYPTED, HEADER_BYTES, Kind, Seed};
 use crate::format::u32_at;
-use crate::sync::{Arc, Counter, MODEL, thread_local};
+use crate::options::Form;
+use crate::sync::{Counter, MODEL, thread_local};
 
 /// A thread keeps its buffer between appends up to this capacity, in bytes.
 const RETAINED_BYTES: usize = 256 << 10;
@@ -88,37 +89,8 @@ impl Drop for StageMark {
     }
 }
 
-/// How a log encodes records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Form {
-    /// The longest record, before it is encoded.
-    pub(crate) max_record: u32,
-    pub(crate) compressed: bool,
-    pub(crate) sealed: bool,
-}
-
-impl Form {
-    /// Plain records of up to `max_record` bytes.
-    #[cfg(any(test, all(loom, feature = "loom")))]
-    pub(crate) fn plain(max_record: u32) -> Self {
-        Self { max_record, compressed: false, sealed: false }
-    }
-
-    /// The most bytes that the frame of a record of `len` bytes takes.
-    pub(crate) fn frame_bytes(&self, len: u64) -> u64 {
-        frame::frame_bytes(len.saturating_add(if self.sealed { TAG_BYTES as u64 } else { 0 }))
-    }
-}
-
 /// The shortest pad that there may be.
 pub(crate) const LEAST_PAD: u64 = frame::HEADER + TAG_BYTES as u64;
-
-/// What the frames of an epoch are sealed with.
-#[derive(Debug, Clone)]
-pub(crate) struct Epoch {
-    pub(crate) seed: Seed,
-    pub(crate) cipher: Option<Arc<Cipher>>,
-}
 
 /// Encoded frames with open headers.
 #[derive(Debug)]

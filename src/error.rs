@@ -189,6 +189,11 @@ impl WalError {
         Self::Io { operation, path: path.to_path_buf(), source: Arc::new(source) }
     }
 
+    /// What happens in no file.
+    pub(crate) fn other(operation: &'static str, why: &'static str) -> Self {
+        Self::io(operation, Path::new(""), io::Error::other(why))
+    }
+
     /// A store call failed where running out of space loses nothing.
     pub(crate) fn io_or_full(operation: &'static str, path: &Path, source: io::Error) -> Self {
         if is_full(&source) {

@@ -65,7 +65,7 @@
 //! | `end_lsn`, `durable_lsn`, `stats` | lock-free | none | nothing |
 //! | `truncate_before` | blocking | read, fdatasync, unlink | one sync, two of CONTROL |
 //! | `checkpoint` | blocking | read, write, fdatasync, unlink | one sync, one of the image, two of CONTROL |
-//! | `truncate_after`, `truncate_from` | blocking, and appends wait for it | read, write, fdatasync, unlink | a sync, three of the new segment, two of CONTROL |
+//! | `truncate_after`, `truncate_from`, `rotate_key` | blocking, and appends wait for it | read, write, fdatasync, unlink | a sync, three of the new segment, two of CONTROL |
 //! | `close`, drop | blocking | write, fdatasync | open reservations, a sync |
 //!
 //! # What a call returns in which state
@@ -88,8 +88,10 @@
 //!
 //! | feature | adds |
 //! |---|---|
+//! | `aead` | `WalOptions::encryption`, `Wal::rotate_key`: encryption at rest, AES-256-GCM |
 //! | `bytes` | `Record::into_bytes`, `RecordRef::to_bytes`: payloads as `bytes::Bytes`, not copied |
 //! | `crc-fast` | another implementation of the same checksums: faster replay |
+//! | `lz4` | `WalOptions::compression`: records are stored compressed where that saves space |
 //! | `metrics` | counters and histograms of writes, syncs and commits, `cohort_wal.*` |
 //! | `stream` | a [`Follow`] is a `futures_core::Stream` |
 //! | `sim` | `SimStore`: a simulated disk, to crash-test what is built on a log |
@@ -101,8 +103,8 @@
 //!
 //! # What it is not
 //!
-//! No database, no replication, no index over records, no protection against somebody who can
-//! write to its files. One process at a time has a log open for writing.
+//! No database, no replication, no index over records. Without encryption, no protection against
+//! somebody who can write to its files. One process at a time has a log open for writing.
 
 mod checksum;
 mod codec;

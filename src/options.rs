@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use crate::codec::Form;
 #[cfg(feature = "lz4")]
 use crate::compress::Compression;
 #[cfg(feature = "aead")]
 use crate::crypt::KeyProvider;
-use crate::crypt::Keys;
+use crate::crypt::{Keys, TAG_BYTES};
 use crate::error::{Result, WalError};
 use crate::format::frame::frame_bytes;
 use crate::lsn::{ALIGNMENT, LSN_LIMIT, Lsn};
@@ -45,6 +44,28 @@ pub enum Preallocate {
     Zeroed,
     /// Never.
     Off,
+}
+
+/// How a log encodes records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Form {
+    /// The longest record, before it is encoded.
+    pub(crate) max_record: u32,
+    pub(crate) compressed: bool,
+    pub(crate) sealed: bool,
+}
+
+impl Form {
+    /// Plain records of up to `max_record` bytes.
+    #[cfg(any(test, all(loom, feature = "loom")))]
+    pub(crate) fn plain(max_record: u32) -> Self {
+        Self { max_record, compressed: false, sealed: false }
+    }
+
+    /// The most bytes that the frame of a record of `len` bytes takes.
+    pub(crate) fn frame_bytes(&self, len: u64) -> u64 {
+        frame_bytes(len.saturating_add(if self.sealed { TAG_BYTES as u64 } else { 0 }))
+    }
 }
 
 /// Options of a log: an owned builder, checked by the method that opens the log.
@@ -223,9 +244,9 @@ impl WalOptions {
 
     /// How what is appended is compressed. Default [`Compression::None`]. Feature `lz4`.
     ///
-    /// Records are compressed one by one, and only where that makes them smaller: `max_record_bytes`
-    /// is about what is appended, LSNs and [`live_bytes`](crate::Wal::live_bytes) are about what
-    /// is stored. Whatever this says, a log that holds compressed records is read.
+    /// Records are compressed one by one, and only where that makes them smaller:
+    /// `max_record_bytes` is about what is appended, LSNs and
+    /// [`live_bytes`](crate::Wal::live_bytes) are about what is stored. Whatever this says, a log that holds compressed records is read.
     ///
     /// # Examples
     /// ```
@@ -249,8 +270,8 @@ impl WalOptions {
     /// keys of this provider. Default none. Feature `aead`.
     ///
     /// A log that was plain is encrypted from here on; what it holds stays plain until it is
-    /// truncated. An encrypted one cannot be opened without its keys. `docs/DURABILITY.md` says what
-    /// encryption protects from, and what not.
+    /// truncated. An encrypted one cannot be opened without its keys. `docs/DURABILITY.md` says
+    /// what encryption protects from, and what not.
     #[cfg(feature = "aead")]
     pub fn encryption(mut self, keys: Arc<dyn KeyProvider>) -> Self {
         self.keys = Keys::new(keys);

@@ -6,9 +6,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::codec::Epoch;
 use crate::crypt::{ActiveKey, Cipher, Context, Keys, Purpose};
 use crate::error::{Result, WalError};
+use crate::format::frame::Seed;
 use crate::format::name;
 use crate::format::segment::{AES_256_GCM, CHECK_AT, FIRST_FRAME, SegmentHeader};
 use crate::lsn::Lsn;
@@ -62,6 +62,13 @@ pub(crate) fn publish<S: WalStore>(
     let path = store.locate(&name);
     file.sync().map_err(|e| WalError::io("sync", &path, e))?;
     store.publish(file, &name).map_err(|e| WalError::io_or_full("publish", &path, e))
+}
+
+/// What the frames of an epoch are sealed with.
+#[derive(Debug, Clone)]
+pub(crate) struct Epoch {
+    pub(crate) seed: Seed,
+    pub(crate) cipher: Option<Arc<Cipher>>,
 }
 
 /// What the frames of the epoch that begins with `header` are sealed with, by this key; makes it

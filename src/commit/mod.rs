@@ -354,8 +354,7 @@ struct Leader<'a, C: Cohort> {
 impl<C: Cohort> Drop for Leader<'_, C> {
     fn drop(&mut self) {
         if !self.finished {
-            let source = std::io::Error::other("the leader of a commit panicked");
-            self.work.poison(WalError::io("sync", std::path::Path::new(""), source));
+            self.work.poison(WalError::other("sync", "the leader of a commit panicked"));
         }
     }
 }

@@ -10,7 +10,6 @@
 //! * I2. Nothing is retried behind the caller's back: after a failure that loses nothing the next
 //!   call is told, and the helper goes on with the append after that.
 
-use std::path::Path;
 use std::time::Duration;
 
 use super::helper::Helper;
@@ -122,8 +121,7 @@ impl<B: Backing> Engine<B> {
                     spawn("cohort-wal-interval", move || work(&visitor, &interval))
                 });
                 if !wanted {
-                    let source = std::io::Error::other("no thread can be started");
-                    let error = WalError::io("sync", Path::new(""), source);
+                    let error = WalError::other("sync", "no thread can be started");
                     self.intervals.fail(error, interval);
                 }
             }

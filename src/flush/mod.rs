@@ -36,13 +36,13 @@ mod truncate;
 mod visit;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 
-use crate::codec::{self, Epoch};
+use crate::codec;
 use crate::commit::{Cohort, Tracker, Waiting};
 use crate::error::{Result, WalError, discard};
 use crate::lsn::Place;
 use crate::ring::{CLOSED, POISONED, Ring};
+use crate::segments::Epoch;
 use crate::stats::Stats;
 use crate::sync::{Arc, Mutex, Poll, Weak};
 
@@ -99,7 +99,7 @@ pub(crate) trait Backing: Send + Sync + 'static {
     fn snapshot(&self, stage: &mut Self::Stage, durable: u64) -> Self::Snapshot;
     /// Makes everything a snapshot covers durable; `written` was read with it.
     fn sync(&self, snapshot: &Self::Snapshot, written: u64) -> Result<()>;
-    /// Hints that what is durable of a snapshot will hardly be read soon.
+    /// Hints that what is durable of it will hardly be read soon.
     fn release(&self, snapshot: &Self::Snapshot);
     /// The oldest LSN kept.
     fn head(&self) -> u64;
@@ -119,9 +119,9 @@ pub(crate) trait Backing: Send + Sync + 'static {
     /// Fails when the log may not be cut at `at`.
     fn allows_cut(&self, at: u64) -> Result<()>;
     /// Ends the log at `at`, at or above the head, where everything below is durable, for good:
-    /// begins a segment of a new epoch there. Returns what frames are sealed with in it, and the
-    /// files that are to be closed. What an error that loses nothing leaves is the log as it was.
-    /// Goes on with the same key, unless there is another one.
+    /// begins a segment of a new epoch there, with the same key unless there is another one.
+    /// Returns what frames are sealed with in it, and the files that are to be closed. What an
+    /// error that loses nothing leaves is the log as it was.
     fn cut(
         &self,
         stage: &mut Self::Stage,
@@ -381,8 +381,7 @@ impl<B: Backing> Engine<B> {
         let result = catch_unwind(AssertUnwindSafe(call));
         let result = result.unwrap_or_else(|payload| {
             discard(payload);
-            let source = std::io::Error::other("the store panicked");
-            Err(WalError::io(operation, Path::new(""), source))
+            Err(WalError::other(operation, "the store panicked"))
         });
         match result {
             Err(harmless) if harmless.loses_nothing() => Err(harmless),

@@ -14,12 +14,13 @@ mod disk;
 mod helpers;
 
 use super::{Cut, Engine, Limits};
-use crate::codec::{Epoch, Form, with_unit};
+use crate::codec::with_unit;
 use crate::error::{Result, WalError};
 use crate::format::frame::{Kind, decode_header};
 use crate::lsn::{Lsn, Place};
-use crate::options::Gather;
+use crate::options::{Form, Gather};
 use crate::ring::Ring;
+use crate::segments::Epoch;
 use crate::sync::{Arc, BookMutex};
 
 pub use disk::Fault;

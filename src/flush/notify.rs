@@ -1,6 +1,5 @@
 //! Notices of an engine, and the thread that calls them.
 
-use std::path::Path;
 
 use super::{Backing, Engine};
 use crate::codec;
@@ -77,8 +76,7 @@ impl<B: Backing> Engine<B> {
         let thread = notifier.clone();
         let work = move || thread.work(|| visitor.visit(lead).is_some());
         if !spawn("cohort-wal-notifier", work) {
-            let source = std::io::Error::other("no thread can be started");
-            notifier.forgo(&WalError::io("notify", Path::new(""), source));
+            notifier.forgo(&WalError::other("notify", "no thread can be started"));
         }
     }
 }

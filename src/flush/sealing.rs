@@ -3,9 +3,9 @@
 //! It changes where the log is cut and nowhere else, while no reservation is open that could have
 //! read it and none can be made.
 
-use crate::codec::Epoch;
 use crate::crypt::{ActiveKey, Cipher};
 use crate::format::frame::Seed;
+use crate::segments::Epoch;
 use crate::sync::{Arc, AtomicU32, CachePadded, Ordering, RwLock, RwLockReadGuard};
 
 #[derive(Debug)]

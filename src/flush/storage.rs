@@ -5,7 +5,6 @@ mod truncate;
 use std::path::PathBuf;
 
 use super::{Backing, Intent};
-use crate::codec::Epoch;
 use crate::control::Control;
 use crate::crypt::{ActiveKey, Cipher, Keys};
 use crate::error::{Result, WalError, discard, is_full};
@@ -13,7 +12,7 @@ use crate::format::name;
 use crate::format::segment::{FIRST_FRAME, SegmentHeader};
 use crate::lsn::Lsn;
 use crate::options::{Preallocate, WalOptions};
-use crate::segments::{LiveSegment, OpenSegment, construct, prove, publish};
+use crate::segments::{Epoch, LiveSegment, OpenSegment, construct, prove, publish};
 use crate::snapshot;
 use crate::store::{StoreFile, WalStore};
 use crate::sync::{Arc, AtomicU32, Counter, Mutex, Ordering};

@@ -3,10 +3,14 @@
 //! A plain record is lent from the block that it was read into; any other from memory of the
 //! decoder's, which it uses again.
 
+use std::path::Path;
+
 use crate::compress::{self, Malformed};
 use crate::crypt::{Cipher, Place, TAG_BYTES};
 use crate::error::{Result, WalError};
 use crate::format::frame::{COMPRESSED, Header, Kind};
+use crate::format::segment::FIRST_FRAME;
+use crate::lsn::Lsn;
 use crate::scan::{Block, Body};
 use crate::sync::Arc;
 
@@ -28,6 +32,22 @@ impl From<WalError> for Flaw {
 impl From<Malformed> for Flaw {
     fn from(malformed: Malformed) -> Self {
         Self::Malformed(malformed.0)
+    }
+}
+
+/// The error of a frame at `lsn`, in a segment that begins at `base`, that holds no record.
+pub(super) fn flaw_at(path: &Path, base: u64, lsn: u64, header: &Header, flaw: Flaw) -> WalError {
+    let start = Lsn::new(lsn);
+    match flaw {
+        Flaw::Tampered => WalError::Tampered { lsn: start },
+        Flaw::Other(error) => error,
+        Flaw::Malformed(why) => WalError::Corruption {
+            path: path.to_path_buf(),
+            offset: FIRST_FRAME.saturating_add(lsn.saturating_sub(base)),
+            start,
+            end: Lsn::new(lsn.saturating_add(header.frame_bytes())),
+            why,
+        },
     }
 }
 

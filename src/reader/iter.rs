@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::decode::{Decoder, Flaw};
+use super::decode::{Decoder, flaw_at};
 use super::record::{Record, RecordRef};
 use crate::crypt::Keys;
 use crate::error::{Result, WalError};
@@ -41,7 +41,7 @@ pub struct WalIter<S: WalStore = FileStore> {
     over: bool,
 }
 
-/// The log that appends meanwhile, if any, and the era that it is read in; and what it is read with.
+/// The log that appends meanwhile, if any, and the era it is read in; and the keys it is read with.
 pub(crate) type Surroundings = (Option<(Arc<dyn Beside>, u64)>, Keys);
 
 /// A log that is read while it lives: what it wrote and has not synced may be lost yet, and it may
@@ -375,22 +375,6 @@ impl<S: WalStore> WalIter<S> {
                 _ => return Ok(None),
             }
         }
-    }
-}
-
-/// The error of a frame at `lsn`, in a segment that begins at `base`, that holds no record.
-pub(super) fn flaw_at(path: &Path, base: u64, lsn: u64, header: &Header, flaw: Flaw) -> WalError {
-    let start = Lsn::new(lsn);
-    match flaw {
-        Flaw::Tampered => WalError::Tampered { lsn: start },
-        Flaw::Other(error) => error,
-        Flaw::Malformed(why) => WalError::Corruption {
-            path: path.to_path_buf(),
-            offset: FIRST_FRAME.saturating_add(lsn.saturating_sub(base)),
-            start,
-            end: Lsn::new(lsn.saturating_add(header.frame_bytes())),
-            why,
-        },
     }
 }
 

@@ -4,8 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::path::Path;
 
-use super::decode::Decoder;
-use super::iter::flaw_at;
+use super::decode::{Decoder, flaw_at};
 use super::record::{Record, RecordRef};
 use crate::crypt::Keys;
 use crate::error::{Result, WalError};

@@ -50,9 +50,10 @@ impl<S: WalStore> Follow<S> {
                             bell.ring(Ok(()));
                         });
                         if !self.looking {
-                            let source = std::io::Error::other("no thread can be started");
-                            let path = std::path::Path::new("");
-                            return Poll::Ready(Err(WalError::io("follow", path, source)));
+                            return Poll::Ready(Err(WalError::other(
+                                "follow",
+                                "no thread can be started",
+                            )));
                         }
                     }
                     return Poll::Pending;

@@ -5,7 +5,6 @@ use super::carry;
 use super::plan::Plan;
 use super::report::RecoveryReport;
 use super::survey;
-use crate::codec::Epoch;
 use crate::control::Control;
 use crate::error::{Result, WalError};
 use crate::format::name;
@@ -13,7 +12,7 @@ use crate::format::segment::{FIRST_FRAME, SegmentHeader};
 use crate::lsn::{LSN_LIMIT, Lsn};
 use crate::options::WalOptions;
 use crate::scan::to_u64;
-use crate::segments::{self, construct, publish, random};
+use crate::segments::{self, Epoch, construct, publish, random};
 use crate::store::{WalStore, remove_if_there};
 
 /// How applying a plan ended.

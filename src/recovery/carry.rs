@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use super::extent;
 use super::plan::Plan;
-use crate::codec::{self, Epoch};
+use crate::codec;
 use crate::crypt::{Cipher, Keys, Place, TAG_BYTES};
 use crate::error::{Result, WalError};
 use crate::format::frame::{self, Header, Kind};
@@ -17,7 +17,7 @@ use crate::format::name;
 use crate::format::segment::{FIRST_FRAME, SegmentHeader};
 use crate::lsn::Lsn;
 use crate::scan::{BLOCK, Scanner, Step, to_u64};
-use crate::segments;
+use crate::segments::{self, Epoch};
 use crate::store::{StoreFile, WalStore};
 
 /// Whether there is something to carry into the segment with this header that is not encrypted.

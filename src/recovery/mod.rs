@@ -47,7 +47,6 @@ mod tests;
 
 use std::io;
 
-use crate::codec::Epoch;
 use crate::control::{self, Control};
 use crate::error::{Result, WalError};
 use crate::format::control::Claim;
@@ -56,7 +55,7 @@ use crate::format::segment::SegmentHeader;
 use crate::lsn::Lsn;
 use crate::observe;
 use crate::options::WalOptions;
-use crate::segments::{admit, random};
+use crate::segments::{Epoch, admit, random};
 use crate::store::WalStore;
 
 pub(crate) use inventory::{Inventory, Listed, Slots, counting, take_inventory};

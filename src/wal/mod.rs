@@ -17,11 +17,10 @@ mod truncate;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::codec::Form;
 use crate::error::Result;
 use crate::flush::{Engine, Storage};
 use crate::lsn::Lsn;
-use crate::options::WalOptions;
+use crate::options::{Form, WalOptions};
 use crate::recovery::RecoveryReport;
 use crate::stats::WalStats;
 use crate::store::{FileStore, WalStore};

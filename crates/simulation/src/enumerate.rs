@@ -94,7 +94,7 @@ pub struct Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { address, violation } = self;
-        write!(f, "{violation}\nreplay: {} replay {address}", crate::workload::command())
+        write!(f, "{violation}\nreplay: {} replay {address}", crate::sealed::command())
     }
 }
 

@@ -10,4 +10,5 @@ pub mod enumerate;
 pub mod history;
 pub mod oracle;
 pub mod record;
+mod sealed;
 pub mod workload;

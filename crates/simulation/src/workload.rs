@@ -2,16 +2,18 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use cohort_wal::sim::{Profile, SimStore};
-use cohort_wal::{Compression, Key, KeyProvider, Lsn, Wal, WalError, WalOptions, WalStore};
+use cohort_wal::{Lsn, Wal, WalError, WalStore};
 
 use crate::history::{History, Promise, Unit};
 use crate::oracle::{Crash, Oracle, Violation, image, recover_sim};
 use crate::record::payload;
+use crate::sealed::is_sealed;
+
+pub use crate::sealed::{options, seal};
 
 /// An operation on a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -141,47 +143,6 @@ impl Workload {
             all.extend_from_slice(&last);
         }
         all
-    }
-}
-
-static SEALED: AtomicBool = AtomicBool::new(false);
-
-/// From here on every log is compressed and encrypted, and rotates its key where others begin a
-/// segment.
-pub fn seal() {
-    SEALED.store(true, Ordering::Relaxed);
-}
-
-fn is_sealed() -> bool {
-    SEALED.load(Ordering::Relaxed)
-}
-
-/// What runs this again.
-pub(crate) fn command() -> &'static str {
-    match is_sealed() {
-        true => "cargo run --release -p simulation -- --sealed",
-        false => "cargo run --release -p simulation --",
-    }
-}
-
-struct OneKey;
-
-impl KeyProvider for OneKey {
-    fn active(&self) -> u32 {
-        1
-    }
-
-    fn get(&self, id: u32) -> Option<Key> {
-        (id == 1).then(|| Key::new([7; 32]))
-    }
-}
-
-/// The options of every simulated log: the smallest ring and segments there are.
-pub fn options() -> WalOptions {
-    let options = WalOptions::new().ring_bytes(64 << 10).segment_bytes(16 << 10);
-    match is_sealed() {
-        true => options.compression(Compression::Lz4).encryption(Arc::new(OneKey)),
-        false => options,
     }
 }
 

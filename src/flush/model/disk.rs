@@ -3,10 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::codec::Epoch;
 use crate::error::{Result, WalError};
 use crate::flush::{Backing, Intent};
 use crate::format::frame::Seed;
+use crate::segments::Epoch;
 use crate::sync::{Arc, BookMutex};
 
 /// What the frames of the first epoch are sealed with; every cut adds one.

@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 
 use super::{Covered, Storage, Writer};
-use crate::codec::Epoch;
 use crate::crypt::{ActiveKey, Cipher};
 use crate::error::{Result, WalError, discard};
 use crate::flush::Backing;
 use crate::format::name;
 use crate::format::segment::{FIRST_FRAME, SegmentHeader};
-use crate::segments::{LiveSegment, begin_epoch, construct, create_failed, publish, random};
+use crate::segments::{Epoch, LiveSegment, begin_epoch, construct, create_failed, publish, random};
 use crate::snapshot;
 use crate::store::WalStore;
 use crate::sync::Arc;
