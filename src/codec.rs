@@ -4,6 +4,9 @@
 //! fail, allocate or run user code happens here. What is left for the reservation is to seal the
 //! headers, which binds each frame to its LSN, and to copy.
 
+#[cfg(any(test, feature = "postcard"))]
+mod body;
+
 use std::cell::{Cell, RefCell};
 
 use crate::checksum;
@@ -13,6 +16,8 @@ use crate::format::frame::{self, ENCRYPTED, HEADER_BYTES, Kind, Seed};
 use crate::format::u32_at;
 use crate::options::Form;
 use crate::sync::{Counter, MODEL, thread_local};
+#[cfg(any(test, feature = "postcard"))]
+pub(crate) use body::Body;
 
 /// A thread keeps its buffer between appends up to this capacity, in bytes.
 const RETAINED_BYTES: usize = 256 << 10;
@@ -133,14 +138,38 @@ impl Unit {
         if u32::try_from(len).ok().is_none_or(|len| len > form.max_record) {
             return Err(WalError::RecordTooLarge { len, max: form.max_record.into() });
         }
-        let bytes = usize::try_from(form.frame_bytes(len)).map_err(|_| WalError::OutOfMemory)?;
-        self.bytes.try_reserve(bytes).map_err(|_| WalError::OutOfMemory)?;
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(&[0; HEADER_BYTES]);
+        let start = self.begin_frame(len, form)?;
         for part in parts {
             self.bytes.extend_from_slice(part);
         }
         self.end_frame(start, more, form)
+    }
+
+    /// The same with a payload that `write` makes, of a length that nobody knows before. A unit
+    /// that this failed on is not appended.
+    #[cfg(any(test, feature = "postcard"))]
+    pub(crate) fn push_with(
+        &mut self,
+        more: bool,
+        form: Form,
+        write: impl FnOnce(&mut Body<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let start = self.begin_frame(0, form)?;
+        let mut body = Body::new(&mut self.bytes, form.max_record);
+        write(&mut body)?;
+        body.finish()?;
+        self.end_frame(start, more, form)
+    }
+
+    /// Makes room for the frame of a payload of `len` bytes, and a place for its header; returns
+    /// where.
+    #[inline]
+    fn begin_frame(&mut self, len: u64, form: Form) -> Result<usize> {
+        let bytes = usize::try_from(form.frame_bytes(len)).map_err(|_| WalError::OutOfMemory)?;
+        self.bytes.try_reserve(bytes).map_err(|_| WalError::OutOfMemory)?;
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; HEADER_BYTES]);
+        Ok(start)
     }
 
     /// Makes a frame of what stands behind its place for a header, at `start`.
