@@ -159,6 +159,20 @@ pub enum WalError {
         /// Where the frame starts, or the segment or snapshot that it is about.
         lsn: Lsn,
     },
+    /// A value has no encoding, or its `Serialize` implementation failed. Nothing was appended;
+    /// change the value or its type.
+    Encode {
+        /// What stood in the way.
+        why: &'static str,
+    },
+    /// The record is intact and is no encoding of the type that was asked for. Decode it as the
+    /// type that it was appended as.
+    Decode {
+        /// The LSN of the record.
+        lsn: Lsn,
+        /// Where the type and the record disagree.
+        why: &'static str,
+    },
     /// The record needs a feature that this build lacks. Enable it.
     FeatureMissing {
         /// Name of the cargo feature.
@@ -265,6 +279,19 @@ mod tests {
         let again = WalError::poisoned(first.clone());
         assert_eq!(first.to_string(), again.to_string());
         assert!(again.is_poisoned() && !again.is_retryable());
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_its_type_is_nobodys_damage() {
+        let decode = WalError::Decode { lsn: Lsn::new(8), why: "it ends early" };
+        let encode = WalError::Encode { why: "it has no encoding" };
+        for error in [&decode, &encode] {
+            assert!(!error.is_corruption() && !error.is_retryable() && !error.is_poisoned());
+        }
+        assert!(decode.to_string().contains("LSN 8") && decode.to_string().contains("ends early"));
+        assert!(encode.to_string().contains("nothing was appended"));
+        assert_eq!(io::Error::from(decode).kind(), io::ErrorKind::InvalidData);
+        assert_eq!(io::Error::from(encode).kind(), io::ErrorKind::InvalidInput);
     }
 
     #[test]

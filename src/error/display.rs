@@ -63,6 +63,7 @@ impl fmt::Display for WalError {
                 path.display()
             ),
             Self::OutOfMemory => f.write_str("out of memory"),
+            Self::Encode { .. } | Self::Decode { .. } => self.fmt_typed(f),
             Self::FeatureMissing { feature } => {
                 write!(f, "this build lacks the feature {feature}, which the log needs")
             }
@@ -100,6 +101,21 @@ impl WalError {
             _ => Ok(()),
         }
     }
+
+    /// The errors of typed records.
+    fn fmt_typed(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Encode { why } => {
+                write!(f, "the value has no encoding: {why}; nothing was appended, change its type")
+            }
+            Self::Decode { lsn, why } => write!(
+                f,
+                "the record at LSN {lsn} is of another type than was asked for: {why}; decode it \
+                 as what it was appended as"
+            ),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl std::error::Error for WalError {
@@ -116,9 +132,10 @@ impl From<WalError> for io::Error {
     fn from(error: WalError) -> Self {
         let kind = match &error {
             WalError::Io { source, .. } => source.kind(),
-            WalError::Corruption { .. } | WalError::NotALog { .. } | WalError::Tampered { .. } => {
-                io::ErrorKind::InvalidData
-            }
+            WalError::Corruption { .. }
+            | WalError::NotALog { .. }
+            | WalError::Tampered { .. }
+            | WalError::Decode { .. } => io::ErrorKind::InvalidData,
             WalError::WrongKey => io::ErrorKind::PermissionDenied,
             WalError::NotFound { .. } => io::ErrorKind::NotFound,
             WalError::AlreadyExists { .. } => io::ErrorKind::AlreadyExists,
@@ -133,6 +150,7 @@ impl From<WalError> for io::Error {
             | WalError::NotARecord { .. }
             | WalError::InsideBatch { .. }
             | WalError::BelowSnapshot { .. }
+            | WalError::Encode { .. }
             | WalError::InvalidOption { .. } => io::ErrorKind::InvalidInput,
             _ => io::ErrorKind::Other,
         };
