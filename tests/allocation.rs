@@ -161,6 +161,86 @@ fn appending_to_a_ring_with_room_allocates_nothing() {
     assert_eq!(wal.iter().unwrap().count(), 20_001);
 }
 
+#[cfg(feature = "postcard")]
+mod typed {
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+
+    #[derive(Serialize, Deserialize, Debug, PartialEq, Clone, Copy)]
+    enum Change<'a> {
+        Put { key: u64, value: &'a [u8] },
+        Rename(&'a str, Option<&'a str>),
+    }
+
+    const CHANGES: [Change<'_>; 2] =
+        [Change::Put { key: u64::MAX, value: &[7; 400] }, Change::Rename("old", Some("new"))];
+
+    #[test]
+    fn a_typed_append_allocates_nothing_and_neither_does_lending_what_it_borrows() {
+        let dir = tempfile::tempdir().unwrap();
+        let wal = Wal::open(dir.path()).unwrap();
+        let append = |change: &Change<'_>| assert!(wal.append_typed(change).is_ok());
+        CHANGES.iter().for_each(append);
+        let during = allocations(|| {
+            for _ in 0..5_000 {
+                CHANGES.iter().for_each(append);
+            }
+        });
+        assert_eq!((during, wal.stats().flushes), (0, 0));
+        let mut records = wal.iter().unwrap();
+        for change in CHANGES {
+            let record = records.read_next().unwrap().unwrap();
+            let decode = || assert_eq!(record.decode::<Change<'_>>().unwrap(), change);
+            assert_eq!(allocations(decode), 0);
+        }
+    }
+
+    #[test]
+    fn a_value_that_memory_is_short_for_is_not_appended() {
+        let wal = WalOptions::new().open_store(MemStore::new()).unwrap();
+        // More than a thread keeps, so that it must grow each time.
+        let value = vec![1_u8; 1 << 20];
+        for scarce in [1 << 10, 1 << 20] {
+            SCARCE.with(|limit| limit.set(scarce));
+            let refused = wal.append_typed(&value);
+            SCARCE.with(|limit| limit.set(usize::MAX));
+            assert!(matches!(refused, Err(WalError::OutOfMemory)), "{refused:?}");
+        }
+        assert!(wal.is_empty());
+        wal.append_typed(&value).unwrap();
+        let record = wal.iter().unwrap().next().unwrap().unwrap();
+        assert_eq!(record.decode::<Vec<u8>>().unwrap(), value);
+    }
+
+    #[test]
+    fn a_value_above_the_limit_takes_the_memory_of_the_limit() {
+        let options = WalOptions::new().max_record_bytes(10_000);
+        let wal = options.open_store(MemStore::new()).unwrap();
+        let value = vec![1_u16; 5_000_000];
+        let (refused, most) = most_in_use(|| wal.append_typed(&value));
+        assert!(matches!(refused, Err(WalError::RecordTooLarge { len: 5_000_004, .. })));
+        // A buffer that grew, beside the one before.
+        assert!(most < 32_000, "{most} bytes");
+    }
+
+    #[test]
+    fn what_a_payload_claims_is_not_what_decoding_allocates() {
+        let wal = WalOptions::new().open_store(MemStore::new()).unwrap();
+        // A length of 2^63, and some bytes.
+        let claim = [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F, 0, 0];
+        wal.append(&claim).unwrap();
+        let record = wal.iter().unwrap().next().unwrap().unwrap();
+        let most = [
+            most_in_use(|| record.decode::<Vec<u8>>().unwrap_err()).1,
+            most_in_use(|| record.decode::<String>().unwrap_err()).1,
+            most_in_use(|| record.decode::<Vec<[u64; 32]>>().unwrap_err()).1,
+            most_in_use(|| record.decode::<std::collections::HashMap<u64, [u64; 32]>>().is_err()).1,
+        ];
+        assert!(most.iter().all(|most| *most < 3 << 20), "{most:?} bytes");
+    }
+}
+
 #[test]
 fn a_commit_that_is_durable_already_allocates_nothing() {
     let dir = tempfile::tempdir().unwrap();

@@ -13,6 +13,8 @@ mod record;
 mod salvage;
 #[cfg(feature = "stream")]
 mod stream;
+#[cfg(feature = "postcard")]
+mod typed;
 mod watch;
 
 pub(crate) use bell::Bell;

@@ -140,7 +140,10 @@ impl<S: WalStore> Wal<S> {
 
     /// Encodes a unit and appends it; returns its range.
     #[inline]
-    fn append_unit(&self, encode: impl FnOnce(&mut Unit) -> Result<()>) -> Result<(Place, Place)> {
+    pub(super) fn append_unit(
+        &self,
+        encode: impl FnOnce(&mut Unit) -> Result<()>,
+    ) -> Result<(Place, Place)> {
         with_unit(|unit, hint| {
             encode(unit)?;
             let start = self.engine.append(unit, hint)?;

@@ -13,6 +13,8 @@ mod read;
 #[cfg(feature = "aead")]
 mod rotate_key;
 mod truncate;
+#[cfg(feature = "postcard")]
+mod typed;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

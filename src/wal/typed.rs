@@ -1,0 +1,153 @@
+//! Appending values of any type with `serde`, in the encoding of `postcard`.
+//!
+//! A value is encoded into the thread's frame buffer, where a plain record is copied to. All of it
+//! happens before anything is reserved, so that a `Serialize` implementation that fails, panics or
+//! calls the log leaves nothing behind, and holds nobody up.
+
+use postcard::ser_flavors::Flavor;
+use serde::Serialize;
+
+use super::Wal;
+use crate::codec::{Body, Form, Unit};
+use crate::error::{Result, WalError};
+use crate::lsn::Lsn;
+use crate::store::WalStore;
+
+impl<S: WalStore> Wal<S> {
+    /// Appends a value as one record, in the encoding of [postcard](https://docs.rs/postcard), and
+    /// returns its LSN. Feature `postcard`. [`Record::decode`](crate::Record::decode) gives the
+    /// value back.
+    ///
+    /// The encoding goes straight to where the record is framed: there is no buffer of its own and
+    /// no copy more than of [`append`](Self::append). The bytes are what [`append`](Self::append)
+    /// would be given with `postcard::to_slice`, and typed records and others share a log.
+    ///
+    /// # Types that change
+    /// The encoding is small because it says nothing of the type: no names, no field numbers. A
+    /// record can be decoded only as what it was appended as. Fields are identified by their order,
+    /// and so are the variants of an enum.
+    ///
+    /// So make records variants of one enum, add variants at its end only, and never change, move
+    /// or remove one: what is to look different becomes a new variant. Adding, removing, reordering
+    /// or retyping fields makes records that are already there errors, or worse, other values.
+    /// Names may change.
+    ///
+    /// Of `serde`'s attributes those do not work that need names, or leave fields out: `flatten`,
+    /// `untagged`, `tag`, `skip_serializing_if`.
+    ///
+    /// # Durability
+    /// Buffered, as [`append`](Self::append).
+    ///
+    /// # Concurrency
+    /// As [`append`](Self::append). The value's `Serialize` implementation runs before the record
+    /// has a place: what it appends to the log itself comes first, and if it panics, nothing was
+    /// appended.
+    ///
+    /// # Errors
+    /// [`WalError::RecordTooLarge`] with the length that the encoding would have, of which no more
+    /// than `max_record_bytes` are ever kept; [`WalError::Encode`] if the value's `Serialize`
+    /// implementation fails, or asks for what the encoding has not; otherwise as
+    /// [`append`](Self::append). After any of them the record is as little in the log as there.
+    ///
+    /// # Examples
+    /// ```
+    /// use cohort_wal::{MemStore, WalOptions};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Serialize, Deserialize, Debug, PartialEq)]
+    /// enum Change {
+    ///     Put { key: u64, value: String },
+    ///     Delete { key: u64 },
+    /// }
+    ///
+    /// # fn main() -> cohort_wal::Result<()> {
+    /// let wal = WalOptions::new().open_store(MemStore::new())?;
+    /// wal.append_typed(&Change::Put { key: 7, value: "seven".into() })?;
+    /// wal.append_typed(&Change::Delete { key: 7 })?;
+    ///
+    /// let changes: Vec<Change> =
+    ///     wal.iter()?.map(|record| record?.decode()).collect::<cohort_wal::Result<_>>()?;
+    /// assert_eq!(changes[1], Change::Delete { key: 7 });
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn append_typed<T: Serialize + ?Sized>(&self, record: &T) -> Result<Lsn> {
+        self.append_unit(|unit| encode(unit, record, self.form))
+            .map(|(start, _)| Lsn::new(start.lsn))
+    }
+
+    /// Appends a value as one record, as [`append_typed`](Self::append_typed), and waits until it
+    /// is durable. Feature `postcard`.
+    ///
+    /// # Durability
+    /// Durable, as [`append_and_sync`](Self::append_and_sync).
+    ///
+    /// # Concurrency
+    /// Blocks for a sync; commits that wait at the same time share one.
+    ///
+    /// # Errors
+    /// As [`append_typed`](Self::append_typed) and [`sync`](Self::sync). After an error of the sync
+    /// the record may or may not survive.
+    ///
+    /// # Examples
+    /// ```
+    /// # use cohort_wal::{MemStore, WalOptions};
+    /// # fn main() -> cohort_wal::Result<()> {
+    /// let wal = WalOptions::new().open_store(MemStore::new())?;
+    /// let lsn = wal.append_typed_and_sync(&("balance", 70_u64))?;
+    /// assert!(wal.durable_lsn() > lsn);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn append_typed_and_sync<T: Serialize + ?Sized>(&self, record: &T) -> Result<Lsn> {
+        let (start, end) = self.append_unit(|unit| encode(unit, record, self.form))?;
+        self.engine.commit(end)?;
+        Ok(Lsn::new(start.lsn))
+    }
+}
+
+/// Encodes a value as the only record of a unit.
+fn encode<T: Serialize + ?Sized>(unit: &mut Unit, record: &T, form: Form) -> Result<()> {
+    unit.push_with(false, form, |body| {
+        postcard::serialize_with_flavor(record, Into(body))
+            .map_err(|error| WalError::Encode { why: obstacle(&error) })
+    })
+}
+
+/// Where the serializer leaves its bytes. It never fails: what does not fit is the body's affair,
+/// which no `Serialize` implementation can then hide by ignoring an error.
+struct Into<'a, 'b>(&'a mut Body<'b>);
+
+impl Flavor for Into<'_, '_> {
+    type Output = ();
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.put(&[byte]);
+        Ok(())
+    }
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.put(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+/// What an error of the serializer means. What a `Serialize` implementation says itself is not
+/// told: it may quote the value.
+fn obstacle(error: &postcard::Error) -> &'static str {
+    use postcard::Error as E;
+    match error {
+        E::SerdeSerCustom => "its Serialize implementation failed",
+        E::CollectStrError => "a Display implementation in it failed",
+        E::SerializeSeqLengthUnknown => {
+            "a sequence or map does not say its length, as with serde(flatten)"
+        }
+        _ => "the format cannot express it",
+    }
+}
