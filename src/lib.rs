@@ -93,6 +93,7 @@
 //! | `crc-fast` | another implementation of the same checksums: faster replay |
 //! | `lz4` | `WalOptions::compression`: records are stored compressed where that saves space |
 //! | `metrics` | counters and histograms of writes, syncs and commits, `cohort_wal.*` |
+//! | `postcard` | `Wal::append_typed`, `Record::decode`: records of any type with `serde` |
 //! | `stream` | a [`Follow`] is a `futures_core::Stream` |
 //! | `sim` | `SimStore`: a simulated disk, to crash-test what is built on a log |
 //! | `tracing` | spans of opening, writing, syncing and rotating; events when closed or poisoned |
@@ -100,6 +101,9 @@
 //! Subscribers and recorders are told nothing per append. They may panic; what they ask of the log
 //! that they are told of fails with [`WalError::Reentrant`], and while they hold a lock of their
 //! own they must call no log.
+//!
+//! `append_typed` promises what `append` does and is of its kin in the tables above. The value's
+//! `Serialize` implementation runs before anything is reserved.
 //!
 //! # What it is not
 //!

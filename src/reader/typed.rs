@@ -16,7 +16,7 @@ impl Record {
     ///
     /// The payload does not say which type it is of: another type than the appended one is an
     /// error where the bytes do not fit it, and a value without meaning where they do. See
-    /// [types that change](crate::Wal::append_typed#types-that-change).
+    /// [types that change](crate::Wal#types-that-change).
     ///
     /// Whatever the payload, decoding does not panic, unless `T` does, and takes no more memory
     /// than `T` needs for that many bytes, and 1 MiB. Two kinds of types go as far as the payload

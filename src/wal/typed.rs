@@ -14,26 +14,26 @@ use crate::lsn::Lsn;
 use crate::store::WalStore;
 
 impl<S: WalStore> Wal<S> {
-    /// Appends a value as one record, in the encoding of [postcard](https://docs.rs/postcard), and
-    /// returns its LSN. Feature `postcard`. [`Record::decode`](crate::Record::decode) gives the
-    /// value back.
+    /// Appends a value as one record, in the encoding of [`postcard`](mod@postcard), and
+    /// returns its LSN. [`Record::decode`](crate::Record::decode) gives the value back. Feature
+    /// `postcard`.
     ///
-    /// The encoding goes straight to where the record is framed: there is no buffer of its own and
-    /// no copy more than of [`append`](Self::append). The bytes are what [`append`](Self::append)
-    /// would be given with `postcard::to_slice`, and typed records and others share a log.
+    /// The value is encoded straight into the frame of its record, without a buffer in between. The
+    /// payload is what `postcard::to_slice` makes of it and nothing else, so typed records and
+    /// others share a log.
     ///
     /// # Types that change
-    /// The encoding is small because it says nothing of the type: no names, no field numbers. A
-    /// record can be decoded only as what it was appended as. Fields are identified by their order,
-    /// and so are the variants of an enum.
+    /// The encoding says nothing of the type: it has no names and no field numbers. Fields, and
+    /// variants of an enum, are known by their order alone, and a record can be decoded only as
+    /// what it was appended as.
     ///
-    /// So make records variants of one enum, add variants at its end only, and never change, move
-    /// or remove one: what is to look different becomes a new variant. Adding, removing, reordering
-    /// or retyping fields makes records that are already there errors, or worse, other values.
-    /// Names may change.
+    /// So make the records of a log variants of one enum, and add variants at its end only. A
+    /// variant that is in a log keeps its place and its fields; what is to look different becomes
+    /// another variant. Fields that are added, removed, moved or of another type make records that
+    /// are already there errors, or worse, other values. Names may change.
     ///
-    /// Of `serde`'s attributes those do not work that need names, or leave fields out: `flatten`,
-    /// `untagged`, `tag`, `skip_serializing_if`.
+    /// Attributes of `serde` that need names do not work: `flatten`, `untagged`, `tag`. Nor do
+    /// those that leave fields out, such as `skip_serializing_if`.
     ///
     /// # Durability
     /// Buffered, as [`append`](Self::append).
@@ -45,9 +45,9 @@ impl<S: WalStore> Wal<S> {
     ///
     /// # Errors
     /// [`WalError::RecordTooLarge`] with the length that the encoding would have, of which no more
-    /// than `max_record_bytes` are ever kept; [`WalError::Encode`] if the value's `Serialize`
-    /// implementation fails, or asks for what the encoding has not; otherwise as
-    /// [`append`](Self::append). After any of them the record is as little in the log as there.
+    /// than `max_record_bytes` are stored; [`WalError::Encode`] if the value's `Serialize`
+    /// implementation fails, or asks for what the format lacks; otherwise as
+    /// [`append`](Self::append).
     ///
     /// # Examples
     /// ```
