@@ -86,7 +86,6 @@ mod imp {
     }
 
     #[cfg(test)]
-    #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     mod tests {
         use proptest::prelude::*;
 

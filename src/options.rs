@@ -246,7 +246,8 @@ impl WalOptions {
     ///
     /// Records are compressed one by one, and only where that makes them smaller:
     /// `max_record_bytes` is about what is appended, LSNs and
-    /// [`live_bytes`](crate::Wal::live_bytes) are about what is stored. Whatever this says, a log that holds compressed records is read.
+    /// [`live_bytes`](crate::Wal::live_bytes) are about what is stored. Whatever this says, a log
+    /// that holds compressed records is read.
     ///
     /// # Examples
     /// ```

@@ -50,6 +50,7 @@ use heartbeat::Heart;
 use helper::Helper;
 use interval::Intervals;
 use sealing::Sealing;
+use stage::{Debt, Stage};
 use visit::Visits;
 
 pub(crate) use cut::Cut;
@@ -99,7 +100,7 @@ pub(crate) trait Backing: Send + Sync + 'static {
     fn snapshot(&self, stage: &mut Self::Stage, durable: u64) -> Self::Snapshot;
     /// Makes everything a snapshot covers durable; `written` was read with it.
     fn sync(&self, snapshot: &Self::Snapshot, written: u64) -> Result<()>;
-    /// Hints that what is durable of it will hardly be read soon.
+    /// Hints that what is durable of it will hardly be read.
     fn release(&self, snapshot: &Self::Snapshot);
     /// The oldest LSN kept.
     fn head(&self) -> u64;
@@ -139,22 +140,6 @@ pub(crate) trait Backing: Send + Sync + 'static {
     fn seal(&self, end: u64) -> Result<()>;
     /// Gives the log's lock back. No I/O begins afterwards.
     fn end(&self);
-}
-
-/// What the write-stage lock protects.
-struct Stage<T> {
-    backing: T,
-    /// Bytes handed out to a large unit that was sealed and not written; a pad must cover them
-    /// before anything above. Starts at `written`.
-    debt: Option<Debt>,
-    /// No I/O any more.
-    closed: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Debt {
-    start: u64,
-    end: u64,
 }
 
 pub(crate) struct Engine<B: Backing> {

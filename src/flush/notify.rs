@@ -1,6 +1,5 @@
 //! Notices of an engine, and the thread that calls them.
 
-
 use super::{Backing, Engine};
 use crate::codec;
 use crate::commit::{Call, Demand, Registered, Ticket, call as run};

@@ -1,6 +1,6 @@
 //! The write stage: from the ring to the operating system.
 
-use super::{Backing, Debt, Engine, Intent, Stage};
+use super::{Backing, Engine, Intent};
 use crate::codec;
 use crate::error::Result;
 use crate::format::frame::{self, HEADER_BYTES};
@@ -8,6 +8,22 @@ use crate::format::{array, u32_at};
 use crate::lsn::Place;
 use crate::observe;
 use crate::sync::{MutexGuard, Poll};
+
+/// What the write-stage lock protects.
+pub(super) struct Stage<T> {
+    pub(super) backing: T,
+    /// Bytes handed out to a large unit that was sealed and not written; a pad must cover them
+    /// before anything above. Starts at `written`.
+    pub(super) debt: Option<Debt>,
+    /// No I/O any more.
+    pub(super) closed: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Debt {
+    pub(super) start: u64,
+    pub(super) end: u64,
+}
 
 /// How far a pass of the write stage got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

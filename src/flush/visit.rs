@@ -102,7 +102,6 @@ impl<B: Backing> Engine<B> {
 }
 
 #[cfg(all(test, not(loom)))]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use std::sync::mpsc;
     use std::time::Duration;

@@ -22,7 +22,7 @@ use crate::store::{StoreFile, WalStore};
 
 /// Whether there is something to carry into the segment with this header that is not encrypted.
 pub(super) fn is_plain(plan: &Plan, header: &SegmentHeader) -> bool {
-    let mut pieces = plan.survey.chain.pieces(header.base, plan.end).into_iter();
+    let mut pieces = plan.survey.chain.pieces(header.base, plan.end);
     pieces.any(|(segment, ..)| segment.cipher == 0)
 }
 

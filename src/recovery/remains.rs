@@ -189,7 +189,7 @@ enum Area {
     /// With whether both copies agree.
     Usable(SegmentHeader, bool),
     /// Two valid copies that differ.
-    Contradiction([Option<SegmentHeader>; 2], WalError),
+    Contradiction(Box<[Option<SegmentHeader>; 2]>, WalError),
     Bad(WalError),
 }
 
@@ -227,7 +227,7 @@ fn read_header<S: WalStore>(store: &S, name: &str, reading: Reading) -> Result<A
             let copy = |at: usize| SegmentHeader::decode(area.get(at..).unwrap_or_default()).ok();
             let why = "the copies of a segment's header contradict each other";
             let error = survey::damaged(path, 0, why);
-            Ok(Area::Contradiction([copy(0), copy(SECOND_COPY)], error))
+            Ok(Area::Contradiction(Box::new([copy(0), copy(SECOND_COPY)]), error))
         }
         HeaderArea::Unusable(unusable) => match file.take_error(&whole) {
             Some(error) => Ok(Area::Bad(WalError::io("read", &path, error))),

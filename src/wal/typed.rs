@@ -8,9 +8,10 @@ use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 
 use super::Wal;
-use crate::codec::{Body, Form, Unit};
+use crate::codec::{Body, Unit};
 use crate::error::{Result, WalError};
 use crate::lsn::Lsn;
+use crate::options::Form;
 use crate::store::WalStore;
 
 impl<S: WalStore> Wal<S> {
