@@ -97,6 +97,29 @@ fn alone(criterion: &mut Criterion) {
                 spent
             });
         });
+        // What a builder of batches could save at most: the records are made when they are
+        // appended, into a buffer that is used again.
+        let (mut buffer, one) = (Vec::new(), vec![7_u8; size]);
+        group.bench_function(BenchmarkId::new("batch_of_8_built", size), |bencher| {
+            bencher.iter_custom(|mut left| {
+                let mut spent = Duration::ZERO;
+                while left > 0 {
+                    let now = left.min(burst(size) / 8);
+                    let begun = Instant::now();
+                    for _ in 0..now {
+                        buffer.clear();
+                        (0..8).for_each(|_| buffer.extend_from_slice(black_box(&one)));
+                        let records: [&[u8]; 8] =
+                            std::array::from_fn(|at| &buffer[at * size..(at + 1) * size]);
+                        black_box(wal.append_batch(black_box(&records)).expect("appends"));
+                    }
+                    spent += begun.elapsed();
+                    left -= now;
+                    wal.sync().expect("syncs");
+                }
+                spent
+            });
+        });
     }
     group.finish();
 }

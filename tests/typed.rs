@@ -7,6 +7,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[path = "typed/batch.rs"]
+mod batch;
 mod common;
 #[path = "typed/user.rs"]
 mod user;

@@ -6,6 +6,9 @@ use crate::error::{Result, WalError};
 use crate::lsn::{Lsn, Place};
 use crate::store::WalStore;
 
+/// The LSNs of a batch and its end, which an empty batch has none of.
+pub(super) type Batch = (Vec<Lsn>, Option<Place>);
+
 impl<S: WalStore> Wal<S> {
     /// Appends one record and returns its LSN. The payload may be empty.
     ///
@@ -107,7 +110,7 @@ impl<S: WalStore> Wal<S> {
     /// # }
     /// ```
     pub fn append_batch<R: AsRef<[u8]>>(&self, records: &[R]) -> Result<Vec<Lsn>> {
-        self.batch(records).map(|(lsns, _)| lsns)
+        self.batch_of_payloads(records).map(|(lsns, _)| lsns)
     }
 
     /// Appends records as one batch and waits until it is durable.
@@ -130,12 +133,7 @@ impl<S: WalStore> Wal<S> {
     /// # }
     /// ```
     pub fn append_batch_and_sync<R: AsRef<[u8]>>(&self, records: &[R]) -> Result<Vec<Lsn>> {
-        let (lsns, end) = self.batch(records)?;
-        match end {
-            Some(end) => self.engine.commit(end)?,
-            None => self.engine.sync()?,
-        }
-        Ok(lsns)
+        self.commit_batch(self.batch_of_payloads(records)?)
     }
 
     /// Encodes a unit and appends it; returns its range.
@@ -151,14 +149,8 @@ impl<S: WalStore> Wal<S> {
         })
     }
 
-    /// Appends a batch; returns its LSNs and its end, which an empty batch has none of.
-    fn batch<R: AsRef<[u8]>>(&self, records: &[R]) -> Result<(Vec<Lsn>, Option<Place>)> {
-        let Some((last, others)) = records.split_last() else {
-            self.engine.enter()?;
-            return Ok((Vec::new(), None));
-        };
-        let mut lsns = Vec::new();
-        lsns.try_reserve_exact(records.len()).map_err(|_| WalError::OutOfMemory)?;
+    /// Appends a batch of payloads.
+    fn batch_of_payloads<R: AsRef<[u8]>>(&self, records: &[R]) -> Result<Batch> {
         let max = self.max_batch_bytes;
         let sizes =
             records.iter().map(|record| self.form.frame_bytes(record.as_ref().len() as u64));
@@ -166,18 +158,43 @@ impl<S: WalStore> Wal<S> {
         if len > max {
             return Err(WalError::BatchTooLarge { len, max });
         }
+        self.batch(records, |unit, record, more| unit.push(&[record.as_ref()], more, self.form))
+    }
+
+    /// Appends a batch of what `push` pushes.
+    pub(super) fn batch<R>(
+        &self,
+        records: &[R],
+        push: impl Fn(&mut Unit, &R, bool) -> Result<()>,
+    ) -> Result<Batch> {
+        if records.is_empty() {
+            self.engine.enter()?;
+            return Ok((Vec::new(), None));
+        }
+        let mut lsns = Vec::new();
+        lsns.try_reserve_exact(records.len()).map_err(|_| WalError::OutOfMemory)?;
         with_unit(|unit, hint| {
-            for record in others {
-                unit.push(&[record.as_ref()], true, self.form)?;
-            }
-            unit.push(&[last.as_ref()], false, self.form)?;
-            if unit.len() > max {
-                // The records' `as_ref` did not return the same twice.
-                return Err(WalError::BatchTooLarge { len: unit.len(), max });
+            for (index, record) in records.iter().enumerate() {
+                push(unit, record, index + 1 < records.len())?;
+                if unit.len() > self.max_batch_bytes {
+                    return Err(WalError::BatchTooLarge {
+                        len: unit.len(),
+                        max: self.max_batch_bytes,
+                    });
+                }
             }
             let start = self.engine.append(unit, hint)?;
             lsns.extend(unit.offsets().map(|offset| Lsn::new(start.lsn + offset)));
             Ok((lsns, Some(start.at(start.lsn + unit.len()))))
         })
+    }
+
+    /// Waits until a batch is durable, and everything before it.
+    pub(super) fn commit_batch(&self, (lsns, end): Batch) -> Result<Vec<Lsn>> {
+        match end {
+            Some(end) => self.engine.commit(end)?,
+            None => self.engine.sync()?,
+        }
+        Ok(lsns)
     }
 }
