@@ -30,8 +30,9 @@ pub(crate) fn discard<T>(made: T) {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum WalError {
-    /// An operation of the file system or the store failed. When the log is open for writing and
-    /// the operation was a write or a sync, the log is poisoned as well: reopen it.
+    /// An operation of the file system or the store failed, and nothing depends on it but the call
+    /// that made it. Where an open log cannot write or sync what was appended it is poisoned, and
+    /// every caller gets [`Poisoned`](Self::Poisoned), the first one included.
     Io {
         /// What was being done, as a verb: `"write"`, `"sync"`, `"open"`.
         operation: &'static str,

@@ -23,6 +23,10 @@ impl<S: WalStore> Wal<S> {
     ///
     /// Where a snapshot at `lsn` counts already nothing happens, and `write` may not be called.
     ///
+    /// What `write` writes must be the state that all records below `lsn` make, and no other. Who
+    /// takes `lsn` from [`end_lsn`](Self::end_lsn) reads it under the lock that orders appends and
+    /// changes of that state, together with the state.
+    ///
     /// # Durability
     /// Durable when it returns: the image, and the new head. Everything below `lsn` is made
     /// durable before `write` is called.

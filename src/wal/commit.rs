@@ -75,6 +75,10 @@ impl<S: WalStore> Wal<S> {
 
     /// Waits until the record at `lsn` is durable; leads or joins a cohort.
     ///
+    /// It is the record that stands at `lsn` when this is called. Where others may cut the log off
+    /// meanwhile and go on there, take a [`durable`](Self::durable) before they can: it stays with
+    /// its record.
+    ///
     /// # Durability
     /// Durable: the record, its batch, and everything before it.
     ///

@@ -44,12 +44,13 @@ impl Failure {
 
 fn wal_exit_code(error: &WalError) -> u8 {
     match error {
-        WalError::Corruption { .. } => DAMAGE,
+        WalError::Corruption { .. } | WalError::Tampered { .. } => DAMAGE,
         WalError::NotFound { .. }
         | WalError::NotALog { .. }
         | WalError::AlreadyExists { .. }
         | WalError::UnsupportedVersion { .. }
         | WalError::FeatureMissing { .. }
+        | WalError::WrongKey
         | WalError::InvalidOption { .. }
         | WalError::RecordTooLarge { .. }
         | WalError::BatchTooLarge { .. }

@@ -281,7 +281,7 @@ impl SimStore {
     }
 
     /// Writes that would make all files together larger than this fail with `StorageFull`.
-    /// `None`, as it is at first: there is no limit.
+    /// `None`, as it is at first: there is no limit. Disks that a crash leaves have the same.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.0.lock().capacity = bytes;
     }
