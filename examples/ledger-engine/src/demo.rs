@@ -26,7 +26,8 @@ pub(crate) fn run(each: u64) -> Result<(), AnyError> {
     let home = tempfile::tempdir()?;
     let dir = home.path().join("ledger");
     let engine = Arc::new(open(&dir)?);
-    together(&engine, each)?;
+    let seen = together(&engine, each)?;
+    report(&engine, each, &seen)?;
     roll_back(&engine)?;
     let posted = engine.history(engine.wal().head_lsn())?.collect::<Result<Vec<_>, _>>()?;
     let book = engine.book()?;
@@ -47,8 +48,20 @@ fn ensure(holds: bool, otherwise: &str) -> Result<(), AnyError> {
     if holds { Ok(()) } else { Err(otherwise.into()) }
 }
 
+/// What everybody has seen.
+struct Seen {
+    seconds: f64,
+    checkpoints: u64,
+    /// How often each reader has read everything.
+    readers: Vec<u64>,
+    auditors: Vec<Audited>,
+}
+
+/// How many transactions, how often overtaken, and the ledger at the end.
+type Audited = (u64, u64, Book);
+
 /// Writers, readers, auditors and a checkpointer share the engine.
-fn together(engine: &Arc<Engine>, each: u64) -> Result<(), AnyError> {
+fn together(engine: &Arc<Engine>, each: u64) -> Result<Seen, AnyError> {
     let start = clock::now();
     let done = &AtomicBool::new(false);
     thread::scope(|scope| {
@@ -72,50 +85,48 @@ fn together(engine: &Arc<Engine>, each: u64) -> Result<(), AnyError> {
         let seconds = start.elapsed().as_secs_f64();
         let checkpoints = joined(checkpointer.join());
         done.store(true, Ordering::Relaxed);
-        // Ends the auditors, which may be waiting; they see it whatever became of the others.
+        // Ends the auditors, which may be waiting. No checkpoint can take it away from them.
         engine.post(&workload::closing()?)?;
         written?;
-
-        let total = u64::from(WRITERS) * each;
-        let stats = engine.wal().stats();
-        let (commits, syncs) = (stats.commits, stats.syncs.max(1));
-        println!("{WRITERS} writers: {total} transactions, {} records, durable", stats.appends);
-        println!(
-            "  {:.0} transactions/s, {:.0} records/s",
-            rate(total, seconds),
-            rate(stats.appends, seconds)
-        );
-        println!(
-            "  {commits} commits by {syncs} syncs: {:.1} each",
-            rate(commits, 1.0) / rate(syncs, 1.0)
-        );
-        println!(
-            "checkpointer: {} snapshots; the log is {} KiB long",
-            checkpoints?,
-            engine.wal().live_bytes() >> 10
-        );
-        for reader in readers {
-            println!("reader: {} times the whole ledger, its sum 0", joined(reader.join())?);
-        }
-        let book = engine.book()?;
-        let counts = workload::check(&book)?;
-        ensure(counts[..usize::from(WRITERS)].iter().all(|count| *count == each), "one is lost")?;
-        for auditor in auditors {
-            let (seen, restarts, audited) = joined(auditor.join())?;
-            ensure(audited == book, "an auditor has another ledger")?;
-            println!("auditor: {seen} transactions, overtaken {restarts} times, the same balances");
-        }
-        Ok(())
+        Ok(Seen {
+            seconds,
+            checkpoints: checkpoints?,
+            readers: readers.into_iter().map(|r| joined(r.join())).collect::<Result<_, _>>()?,
+            auditors: auditors.into_iter().map(|a| joined(a.join())).collect::<Result<_, _>>()?,
+        })
     })
+}
+
+/// Checks what everybody has seen, and says it.
+fn report(engine: &Engine, each: u64, seen: &Seen) -> Result<(), AnyError> {
+    let book = engine.book()?;
+    let counts = workload::check(&book)?;
+    ensure(counts[..usize::from(WRITERS)].iter().all(|count| *count == each), "one is lost")?;
+    let (total, stats) = (u64::from(WRITERS) * each, engine.wal().stats());
+    println!("{WRITERS} writers: {total} transactions, {} records, durable", stats.appends);
+    let per_s = |count| per(count, seen.seconds);
+    println!("  {:.0} transactions/s, {:.0} records/s", per_s(total), per_s(stats.appends));
+    let each = per(stats.commits, per(stats.syncs.max(1), 1.0));
+    println!("  {} commits by {} syncs: {each:.1} each", stats.commits, stats.syncs);
+    let kib = engine.wal().live_bytes() >> 10;
+    println!("checkpointer: {} snapshots; the log is {kib} KiB long", seen.checkpoints);
+    for times in &seen.readers {
+        println!("reader: {times} times the whole ledger, its sum 0");
+    }
+    for (transactions, restarts, audited) in &seen.auditors {
+        ensure(*audited == book, "an auditor has another ledger")?;
+        println!("auditor: {transactions} transactions, overtaken {restarts} times, same balances");
+    }
+    Ok(())
 }
 
 fn joined<T>(result: thread::Result<Result<T, AnyError>>) -> Result<T, AnyError> {
     result.unwrap_or_else(|_| Err("a thread panicked".into()))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a rate that is shown")]
-fn rate(count: u64, seconds: f64) -> f64 {
-    count as f64 / seconds
+#[expect(clippy::cast_precision_loss, reason = "figures that are shown")]
+fn per(count: u64, whole: f64) -> f64 {
+    count as f64 / whole
 }
 
 fn write(engine: &Engine, writer: u16, each: u64, tell: &mpsc::Sender<()>) -> Result<(), AnyError> {
@@ -140,8 +151,8 @@ fn read(engine: &Engine, done: &AtomicBool) -> Result<u64, AnyError> {
     }
 }
 
-/// Follows until the closing memo: how many transactions, how often overtaken, and the ledger.
-fn follow(engine: &Arc<Engine>) -> Result<(u64, u64, Book), AnyError> {
+/// Follows until the closing memo.
+fn follow(engine: &Arc<Engine>) -> Result<Audited, AnyError> {
     let mut auditor = Auditor::new(Arc::clone(engine))?;
     let closing = workload::closing()?;
     let mut seen = 0;
