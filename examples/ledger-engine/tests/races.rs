@@ -28,24 +28,25 @@ fn an_image_is_of_its_place_in_the_log_however_fast_others_post() {
     let engine = open(MemStore::new()).unwrap();
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        for writer in 0..2 {
-            let (engine, over) = (&engine, &over);
-            scope.spawn(move || {
-                for number in (0..).take_while(|_| !over.load(SeqCst)) {
-                    drop(engine.begin(&workload::transaction(writer, number).unwrap()).unwrap());
-                }
-            });
-        }
         scope.spawn(|| {
             while !over.load(SeqCst) {
-                workload::check(&engine.audit().unwrap()).unwrap();
+                engine.checkpoint().unwrap();
             }
         });
         let _over = Over(&over);
-        for _ in 0..4000 {
-            engine.checkpoint().unwrap();
+        let writers = [0, 1].map(|writer| {
+            let engine = &engine;
+            scope.spawn(move || {
+                for number in 0..2500 {
+                    drop(engine.begin(&workload::transaction(writer, number).unwrap()).unwrap());
+                }
+            })
+        });
+        while !writers.iter().all(|writer| writer.is_finished()) {
+            workload::check(&engine.audit().unwrap()).unwrap();
         }
     });
+    workload::check(&engine.book().unwrap()).unwrap();
     assert_eq!(engine.audit().unwrap(), engine.book().unwrap());
 }
 
