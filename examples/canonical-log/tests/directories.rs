@@ -71,7 +71,7 @@ fn what_looks_like_a_log_and_is_none_is_refused_and_stays() {
 
 #[test]
 fn the_log_of_another_program_is_refused_and_stays() {
-    let records: [&[u8]; 4] = [b"", b"a record", b"CANON01", b"CANON01c12345"];
+    let records: [&[u8]; 5] = [b"", b"a record", b"CANON01", b"CANON01c12345", b"CANON02e"];
     for record in records {
         for closed in [true, false] {
             let dir = tempfile::tempdir().unwrap();
