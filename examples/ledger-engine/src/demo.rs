@@ -219,7 +219,7 @@ fn damage_and_rescue(dir: &Path, copy: &Path, posted: &[Posted]) -> Result<(), A
     let others = || posted.iter().filter(|posted| posted.transaction != *victim);
     ensure(left.whole.iter().eq(others()), "not all the others were rescued")?;
     ensure(left.split.iter().eq([&victim.reference()]), "not the damaged one is split")?;
-    ensure(left.skipped.len() == 1 && left.image_lost.is_none(), "more was lost than a record")?;
+    ensure(left.skipped.len() == 1 && left.image.is_ok(), "more was lost than a record")?;
     ensure(open(dir).is_ok(), "the original was changed")
 }
 

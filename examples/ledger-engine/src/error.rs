@@ -39,6 +39,8 @@ pub enum Error {
     },
     /// The snapshot is not an image of this ledger.
     Image(io::Error),
+    /// Nobody knows whether there is a snapshot, or what it says.
+    ImageLost,
 }
 
 impl fmt::Display for Error {
@@ -54,6 +56,7 @@ impl fmt::Display for Error {
                 write!(f, "half of transaction {reference:#x} at LSN {lsn}")
             }
             Self::Image(error) => write!(f, "the snapshot cannot be read: {error}"),
+            Self::ImageLost => f.write_str("the snapshot is out of reach"),
         }
     }
 }

@@ -12,11 +12,10 @@ use crate::{Error, Result};
 /// What is left of a ledger.
 #[derive(Debug)]
 pub struct Rescue {
-    /// The snapshot that the transactions come on top of: its place and what it says. None before
-    /// the first checkpoint.
-    pub image: Option<(Lsn, Book)>,
-    /// Why there is no telling about a snapshot, if there is not.
-    pub image_lost: Option<Error>,
+    /// The snapshot that the transactions come on top of: its place and what it says; none before
+    /// the first checkpoint. An error where the log is refused even to readers: a snapshot is
+    /// shown by those that open, and salvage shows none.
+    pub image: Result<Option<(Lsn, Book)>>,
     /// The transactions that are there as a whole, in order.
     pub whole: Vec<Posted>,
     /// References of those of which a part is there. A batch is all or nothing after a crash, not
@@ -31,9 +30,11 @@ impl Rescue {
     /// transaction; whether they are right nobody knows.
     ///
     /// # Errors
-    /// As [`Book::apply`].
+    /// [`Error::ImageLost`] where nobody knows what the transactions come on top of; as
+    /// [`Book::apply`].
     pub fn book(&self, accounts: u16) -> Result<Book> {
-        let mut book = self.image.as_ref().map_or_else(|| Book::new(accounts), |i| i.1.clone());
+        let image = self.image.as_ref().map_err(|_| Error::ImageLost)?;
+        let mut book = image.as_ref().map_or_else(|| Book::new(accounts), |(_, book)| book.clone());
         self.whole.iter().try_for_each(|posted| book.apply(posted))?;
         Ok(book)
     }
@@ -44,12 +45,8 @@ impl Rescue {
 /// # Errors
 /// As [`WalOptions::salvage`].
 pub fn rescue(dir: &Path, accounts: u16) -> Result<Rescue> {
-    let (image, image_lost) = match image(dir, accounts) {
-        Ok(image) => (image, None),
-        Err(error) => (None, Some(error)),
-    };
-    let mut left =
-        Rescue { image, image_lost, whole: vec![], split: BTreeSet::new(), skipped: vec![] };
+    let image = image(dir, accounts);
+    let mut left = Rescue { image, whole: vec![], split: BTreeSet::new(), skipped: vec![] };
     let mut assembler = Assembler::default();
     for record in WalOptions::new().salvage(dir)? {
         let record = match record {

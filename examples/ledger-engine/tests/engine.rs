@@ -254,3 +254,24 @@ fn rescue_loses_the_transaction_that_is_damaged_and_no_other() {
     assert!(left.skipped.is_empty() && left.split.is_empty());
     assert_eq!(left.book(ACCOUNTS).unwrap(), book);
 }
+
+#[test]
+fn balances_are_not_made_up_where_the_snapshot_is_out_of_reach() {
+    let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let engine = Engine::open(options().open(dir.path()).unwrap(), ACCOUNTS).unwrap();
+    post_all(&engine, 4, 0..20);
+    engine.checkpoint().unwrap();
+    // All of them in the segment that an opening reads.
+    post_all(&engine, 4, 20..30);
+    let posted: Vec<_> = engine.history(engine.wal().head_lsn()).unwrap().collect();
+    // As a crash would leave it: not closed.
+    for entry in std::fs::read_dir(dir.path()).unwrap().map(Result::unwrap) {
+        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    let victim = posted[2].as_ref().unwrap();
+    assert!(flip(copy.path(), &victim.transaction.records()[0]));
+    assert!(options().open(copy.path()).is_err());
+    let left = rescue(copy.path(), ACCOUNTS).unwrap();
+    assert_eq!((left.whole.len(), left.skipped.len()), (9, 1));
+    assert!(left.image.is_err() && matches!(left.book(ACCOUNTS), Err(Error::ImageLost)));
+}
