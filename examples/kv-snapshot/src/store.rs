@@ -4,8 +4,8 @@
 //! waits for the disk. Appending under the lock makes the order of the log the order in which
 //! changes are applied. Waiting outside it lets commits share syncs.
 //!
-//! I1. Under the lock the state is the fold of all records below the end of the log. So a state and
-//!     an end that are taken under one lock belong together, as a snapshot needs it.
+//! I1. The state is the fold of all records below an end of the log that is kept beside it under the
+//!     same lock, so that whoever takes both has what a snapshot needs.
 //! I2. Nobody is told of what is not durable: commits are acknowledged, and reads return, once all
 //!     that they have seen survives power loss.
 
@@ -33,10 +33,12 @@ pub struct Store<S: WalStore = FileStore> {
     compact_above: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Current {
     /// Whoever looks at the state for longer shares it, and the next change copies it first.
     state: Arc<State>,
+    /// The state is the fold of all records below.
+    end: Lsn,
     /// The last record that was applied since loading; what was loaded is durable.
     last: Option<Lsn>,
 }
@@ -72,8 +74,8 @@ impl<S: WalStore> Store<S> {
             let record = record?;
             state.apply(record.lsn(), Change::decode(record.lsn(), record.data())?);
         }
-        let current = Mutex::new(Current { state: Arc::new(state), last: None });
-        Ok(Self { wal, current, compacting: Mutex::new(()), compact_above })
+        let current = Current { state: Arc::new(state), end: wal.end_lsn(), last: None };
+        Ok(Self { wal, current: Mutex::new(current), compacting: Mutex::new(()), compact_above })
     }
 
     /// Puts an entry.
@@ -166,10 +168,7 @@ impl<S: WalStore> Store<S> {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn view(&self) -> Result<Arc<State>> {
-        let (state, last) = {
-            let current = self.current();
-            (Arc::clone(&current.state), current.last)
-        };
+        let Current { state, last, .. } = self.current().clone();
         self.settle(last)?;
         Ok(state)
     }
@@ -225,17 +224,9 @@ impl<S: WalStore> Store<S> {
     /// and compaction can be tried again.
     pub fn compact(&self) -> Result<Compaction> {
         let _turn = lock(&self.compacting);
-        let (state, lsn) = {
-            // I1: after this lock, or before it, the end would be that of another state.
-            let current = self.current();
-            (Arc::clone(&current.state), self.wal.end_lsn())
-        };
+        let Current { state, end: lsn, .. } = self.current().clone();
         let head = self.wal.head_lsn();
-        if let Err(error) = self.wal.checkpoint(lsn, |out| state.write_image(out)) {
-            // The error that poisons a log does not say that it has. The next call does.
-            let health = self.wal.flush().err();
-            return Err(health.filter(|now| now.is_poisoned()).unwrap_or(error).into());
-        }
+        self.wal.checkpoint(lsn, |out| state.write_image(out))?;
         let freed_bytes = lsn.get().saturating_sub(head.get());
         Ok(Compaction { lsn, entries: state.len(), freed_bytes })
     }
@@ -266,7 +257,11 @@ impl<S: WalStore> Store<S> {
         records: &[Vec<u8>],
         changes: Vec<Change>,
     ) -> Result<Option<Lsn>> {
-        let lsns = self.wal.append_batch(records)?;
+        let appended = self.wal.append_batch(records);
+        // Also when it failed: a large record that found the disk full leaves a gap in the log,
+        // and a snapshot can not be made in there.
+        current.end = self.wal.end_lsn();
+        let lsns = appended?;
         if let Some(last) = lsns.last() {
             let state = Arc::make_mut(&mut current.state);
             lsns.iter().zip(changes).for_each(|(lsn, change)| state.apply(*lsn, change));

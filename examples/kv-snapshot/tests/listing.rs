@@ -7,7 +7,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use cohort_wal::sim::{Profile, SimStore};
-use kv_snapshot::{Key, Store, Token};
+use kv_snapshot::{Change, Key, Store, Token};
 
 use common::load;
 
@@ -71,6 +71,18 @@ fn what_is_put_after_the_listing_was_asked_for_stays() {
     store.compact().unwrap();
     store.purge_stale(&stale, asked).unwrap();
     assert_eq!(keys(&store), ["again".into(), "new".into()]);
+}
+
+#[test]
+fn what_somebody_else_has_just_purged_is_durable_too() {
+    let disk = SimStore::new(Profile::Ext4, 1);
+    let store = load(disk.clone()).unwrap();
+    store.put("stale", token("1"), b"").unwrap();
+    let asked = store.mark();
+    store.append(vec![Change::Purge { key: "stale".into() }]).unwrap();
+    assert_eq!(keys(&load(disk.kill()).unwrap()), ["stale".into()], "nobody has waited for it");
+    store.purge_stale(&["stale".into()], asked).unwrap();
+    assert!(keys(&load(disk.power_loss()).unwrap()).is_empty());
 }
 
 #[test]
