@@ -7,11 +7,12 @@ mod common;
 
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
 
 use cohort_wal::MemStore;
 use cohort_wal::sim::{Profile, SimCall, SimFault, SimFaultKind, SimStore};
-use kv_snapshot::{Change, Error, Store, Token, workload};
+use kv_snapshot::{Error, Store, Token, workload};
 
 use common::{commit, held, image, load};
 
@@ -95,34 +96,37 @@ fn what_was_not_flushed_when_compaction_began_survives_it() {
     }
 }
 
-/// Nobody writes a key twice, so that a change which is neither in an image nor behind it is missed
-/// for good.
+/// Every compaction is followed by the death of the process: a change that is neither in the image
+/// nor behind it is missed at once, before a later image has it again.
 #[test]
 fn no_change_falls_between_an_image_and_the_log_behind_it() {
     const WRITERS: usize = 2;
-    const KEYS: usize = 600;
+    const LAST: u64 = 300;
+    let disk = MemStore::new();
+    let store = load(disk.clone()).unwrap();
+    let acknowledged = [const { AtomicU64::new(0) }; WRITERS];
     let mut compactions = 0;
-    for _ in 0..60 {
-        let disk = MemStore::new();
-        let store = load(disk.clone()).unwrap();
-        thread::scope(|scope| {
-            let writers = [0; WRITERS].map(|_| {
-                scope.spawn(|| {
-                    for number in 0..KEYS {
-                        let key = format!("{:?} {number}", thread::current().id()).into();
-                        let token = Token::new(b"").unwrap();
-                        store.append(vec![Change::Put { key, token, value: Vec::new() }]).unwrap();
-                    }
-                })
-            });
-            while writers.iter().any(|writer| !writer.is_finished()) {
-                compactions += usize::from(store.compact().unwrap().freed_bytes > 0);
-            }
+    thread::scope(|scope| {
+        let writers: [_; WRITERS] = std::array::from_fn(|writer| {
+            let (store, acknowledged) = (&store, &acknowledged);
+            scope.spawn(move || {
+                for n in 1..=LAST {
+                    store.commit(workload::changes(writer, n).unwrap()).unwrap();
+                    acknowledged[writer].store(n, SeqCst);
+                }
+            })
         });
-        store.close().unwrap();
-        assert_eq!(load(disk).unwrap().view().unwrap().len(), WRITERS * KEYS);
-    }
-    println!("{compactions} compactions beside writers that do not wait");
+        while writers.iter().any(|writer| !writer.is_finished()) {
+            store.compact().unwrap();
+            let owed = acknowledged.each_ref().map(|n| n.load(SeqCst));
+            let killed = load(MemStore::from_snapshot(disk.snapshot())).unwrap();
+            let found = held(&killed, WRITERS);
+            assert!(owed.iter().zip(&found).all(|(owed, found)| owed <= found), "{owed:?}");
+            compactions += 1;
+        }
+    });
+    println!("killed after each of {compactions} compactions beside {WRITERS} writers");
+    assert_eq!(held(&store, WRITERS), [LAST; WRITERS]);
 }
 
 /// Commits that come while the image is being written stay in the log behind the snapshot.
