@@ -13,15 +13,14 @@ use kv_snapshot::{Error, State, Store, Token, workload};
 use crate::AnyResult;
 
 const WRITERS: usize = 4;
-const COMMITS_EACH: u64 = 1_500;
-const COMPACT_ABOVE: u64 = 256 << 10;
+const COMMITS_EACH: u64 = 1_000;
 
-fn open(dir: &Path) -> Result<Store, Error> {
-    Store::load(Arc::new(Wal::open(dir)?), COMPACT_ABOVE)
+fn open(dir: &Path, compact_above: u64) -> Result<Store, Error> {
+    Store::load(Arc::new(Wal::open(dir)?), compact_above)
 }
 
-pub(crate) fn run(dir: &Path, out: &mut impl Write) -> AnyResult<()> {
-    let store = open(dir)?;
+pub(crate) fn run(dir: &Path, compact_above: u64, out: &mut impl Write) -> AnyResult<()> {
+    let store = open(dir, compact_above)?;
     let before = workload::held(&*store.view()?, WRITERS)
         .map_err(|found| format!("{} holds something else: {found}", dir.display()))?;
     let last = before.iter().max().copied().unwrap_or_default() + COMMITS_EACH;
@@ -38,7 +37,7 @@ pub(crate) fn run(dir: &Path, out: &mut impl Write) -> AnyResult<()> {
     writeln!(out, "{appended} bytes were appended, {left} are left in the log")?;
     store.close()?;
 
-    let store = open(dir)?;
+    let store = open(dir, compact_above)?;
     let held = workload::held(&*store.view()?, WRITERS)?;
     ensure(held.iter().all(|n| *n == last), || format!("{last} commits each, not {held:?}"))?;
     writeln!(out, "opened again: all {WRITERS} x {last} commits are there and nothing else")?;
@@ -51,7 +50,7 @@ pub(crate) fn run(dir: &Path, out: &mut impl Write) -> AnyResult<()> {
     store.compact()?;
     let kept = store.view()?;
     store.close()?;
-    let store = open(dir)?;
+    let store = open(dir, compact_above)?;
     ensure(*store.view()? == *kept, || "a compacted state is loaded as it was".to_owned())?;
     writeln!(
         out,

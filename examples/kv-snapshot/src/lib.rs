@@ -2,9 +2,10 @@
 //!
 //! The state mirrors something in the outside world: entries with opaque version tokens, and a
 //! cursor that says how far the mirror has come. Every [`Change`] is a record of the log before it
-//! counts, and a batch of changes counts as a whole or not at all, so that a cursor never runs ahead
-//! of the entries that it stands for. When [`Wal::live_bytes`](cohort_wal::Wal::live_bytes) passes a
-//! threshold, the caller has a snapshot of the state take the place of the log's beginning.
+//! counts, and a batch of changes counts as a whole or not at all, so that a cursor never runs
+//! ahead of the entries that it stands for. When
+//! [`Wal::live_bytes`](cohort_wal::Wal::live_bytes) passes a threshold, the caller has a snapshot
+//! of the state take the place of the log's beginning.
 //!
 //! ```
 //! use std::sync::Arc;

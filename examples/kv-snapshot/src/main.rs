@@ -22,7 +22,7 @@ type AnyResult<T> = Result<T, Box<dyn Error>>;
 #[command(about = "A key-value state whose log is compacted into snapshots")]
 struct Cli {
     /// Compact once the log is longer than so many bytes.
-    #[arg(long, global = true, default_value_t = 1 << 20)]
+    #[arg(long, global = true, default_value_t = 256 << 10)]
     compact_above: u64,
     #[command(subcommand)]
     command: Command,
@@ -39,7 +39,8 @@ enum Command {
         dir: PathBuf,
         #[arg(required_unless_present = "listing", conflicts_with = "listing")]
         key: Option<String>,
-        /// A file of lines `KEY TOKEN`; - for standard input.
+        /// A file of lines `KEY TOKEN`; - for standard input. What was put since it was made is
+        /// stale as well if it lacks it.
         #[arg(long)]
         listing: Option<PathBuf>,
     },
@@ -129,8 +130,8 @@ fn execute(command: Command, compact_above: u64, out: &mut impl Write) -> AnyRes
             Ok(store.close()?)
         }
         Command::Churn { dir, writers } => churn(&create(dir)?, writers),
-        Command::Demo { dir: Some(dir) } => demo::run(&dir, out),
-        Command::Demo { dir: None } => demo::run(tempfile::tempdir()?.path(), out),
+        Command::Demo { dir: Some(dir) } => demo::run(&dir, compact_above, out),
+        Command::Demo { dir: None } => demo::run(tempfile::tempdir()?.path(), compact_above, out),
     }
 }
 

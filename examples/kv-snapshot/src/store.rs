@@ -4,8 +4,8 @@
 //! waits for the disk. Appending under the lock makes the order of the log the order in which
 //! changes are applied. Waiting outside it lets commits share syncs.
 //!
-//! I1. The state is the fold of all records below an end of the log that is kept beside it under the
-//!     same lock, so that whoever takes both has what a snapshot needs.
+//! I1. The state is the fold of all records below an end of the log that is kept beside it under
+//!     the same lock, so that whoever takes both has what a snapshot needs.
 //! I2. Nobody is told of what is not durable: commits are acknowledged, and reads return, once all
 //!     that they have seen survives power loss.
 

@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn the_check_knows_whole_commits_and_nothing_else() {
-        for n in 0..100 {
+        for n in 0..60 {
             assert_eq!(held(&expected(0, n).unwrap(), 2), Ok(vec![n, 0]));
             let next = changes(0, n + 1).unwrap();
             // Half a commit is seen, whichever half is missing.

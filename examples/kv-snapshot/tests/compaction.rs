@@ -7,7 +7,7 @@ mod common;
 
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 
 use cohort_wal::MemStore;
@@ -101,32 +101,42 @@ fn what_was_not_flushed_when_compaction_began_survives_it() {
 #[test]
 fn no_change_falls_between_an_image_and_the_log_behind_it() {
     const WRITERS: usize = 2;
-    const LAST: u64 = 300;
     let disk = MemStore::new();
     let store = load(disk.clone()).unwrap();
+    let over = AtomicBool::new(false);
     let acknowledged = [const { AtomicU64::new(0) }; WRITERS];
-    let mut compactions = 0;
     thread::scope(|scope| {
-        let writers: [_; WRITERS] = std::array::from_fn(|writer| {
-            let (store, acknowledged) = (&store, &acknowledged);
+        for writer in 0..WRITERS {
+            let (store, acknowledged, over) = (&store, &acknowledged, &over);
             scope.spawn(move || {
-                for n in 1..=LAST {
+                for n in (1..).take_while(|_| !over.load(SeqCst)) {
                     store.commit(workload::changes(writer, n).unwrap()).unwrap();
                     acknowledged[writer].store(n, SeqCst);
                 }
-            })
-        });
-        while writers.iter().any(|writer| !writer.is_finished()) {
+            });
+        }
+        // However it ends, the writers end too.
+        let _over = OnDrop(|| over.store(true, SeqCst));
+        for _ in 0..30 {
             store.compact().unwrap();
             let owed = acknowledged.each_ref().map(|n| n.load(SeqCst));
             let killed = load(MemStore::from_snapshot(disk.snapshot())).unwrap();
             let found = held(&killed, WRITERS);
             assert!(owed.iter().zip(&found).all(|(owed, found)| owed <= found), "{owed:?}");
-            compactions += 1;
         }
     });
-    println!("killed after each of {compactions} compactions beside {WRITERS} writers");
-    assert_eq!(held(&store, WRITERS), [LAST; WRITERS]);
+    let acknowledged = acknowledged.map(AtomicU64::into_inner);
+    println!("killed after each of 30 compactions beside {acknowledged:?} commits");
+    assert_eq!(held(&store, WRITERS), acknowledged);
+}
+
+/// Does something when it goes, also in a panic.
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
 }
 
 /// Commits that come while the image is being written stay in the log behind the snapshot.
