@@ -24,20 +24,25 @@ use crate::change::key_bytes;
 use crate::db::{Bytes, Db};
 
 impl<S: WalStore> Db<S> {
-    /// Lets an image take the place of the log up to now.
+    /// Lets an image take the place of the log up to now; returns its bytes.
     ///
     /// # Errors
     /// Those of [`Wal::checkpoint`](cohort_wal::Wal::checkpoint): the checkpoint before counts.
-    pub fn checkpoint(&self) -> Result<()> {
-        let lsn = self.wal.end_lsn();
-        self.wal.checkpoint(lsn, |mut image| self.write_image(&mut image))
+    pub fn checkpoint(&self) -> Result<u64> {
+        let (lsn, mut bytes) = (self.wal.end_lsn(), 0);
+        self.wal.checkpoint(lsn, |mut image| {
+            bytes = self.write_image(&mut image)?;
+            Ok(())
+        })?;
+        Ok(bytes)
     }
 
-    /// Writes all shards, and makes durable what was written.
+    /// Writes all shards, and makes durable what was written; returns the bytes.
     ///
     /// # Errors
     /// Those of the log and of `image`.
-    pub fn write_image(&self, image: &mut impl Write) -> io::Result<()> {
+    pub fn write_image(&self, image: &mut impl Write) -> io::Result<u64> {
+        let mut bytes = 0;
         for shard in &self.shards {
             // Pointers are copied under the lock, bytes without it.
             let entries: Vec<(Bytes, Bytes)> = {
@@ -50,9 +55,12 @@ impl<S: WalStore> Db<S> {
                 image.write_all(&key_bytes(&value).to_le_bytes())?;
                 image.write_all(&key)?;
                 image.write_all(&value)?;
+                bytes += (8 + key.len() + value.len()) as u64;
             }
         }
-        Ok(self.wal.sync()?)
+        // DURABILITY: what the image shows, and the log might still lose.
+        self.wal.sync()?;
+        Ok(bytes)
     }
 
     /// Fills the tables from an image.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 
 use cohort_wal::WalOptions;
-use redis_kv::db::Operation;
+use redis_kv::db::{Answer, Operation};
 use redis_kv::torture::{self, Torture};
 use redis_kv::{Db, Server};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -70,8 +70,10 @@ fn serve(mut arguments: Arguments) -> AnyResult<()> {
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     let wal = Arc::new(WalOptions::new().segment_bytes(segment_bytes).open(dir)?);
     let db = Db::open(Arc::clone(&wal))?;
-    let (answers, _) = db.execute(&[Operation::DbSize])?;
-    println!("recovered {answers:?}, from LSN {} to {}", wal.head_lsn(), wal.end_lsn());
+    let (size, _) = db.execute(&[Operation::DbSize])?;
+    if let [Answer::Count(keys)] = size[..] {
+        println!("recovered {keys} keys; the log is from {} to {}", wal.head_lsn(), wal.end_lsn());
+    }
     println!("listening on {}", listener.local_addr()?);
 
     let server = Server::new(db, listener, checkpoint_bytes);
@@ -84,7 +86,7 @@ fn serve(mut arguments: Arguments) -> AnyResult<()> {
     });
     let stats = wal.stats();
     println!("stopped after {} records and {} syncs", stats.appends, stats.syncs);
-    ended
+    Ok(ended?)
 }
 
 fn torture(mut arguments: Arguments) -> AnyResult<()> {

@@ -1,11 +1,13 @@
 //! What connections share: the database, who is connected, and why it all ends.
 //!
 //! A thread accepts, each connection has a thread of its own, and one makes the checkpoints. They
-//! end together: on [`Server::stop`], which a signal, `SHUTDOWN` or a failed log calls.
+//! end together: on [`Server::stop`], which a signal, `SHUTDOWN` or a failed log calls. What cannot
+//! be had for a connection, a thread or a file, costs that connection and nobody else.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
@@ -17,17 +19,20 @@ use parking_lot::{Condvar, Mutex};
 use crate::Db;
 use crate::connection;
 
-const MAX_CONNECTIONS: usize = 1024;
+const MAX_CONNECTIONS: usize = 512;
 /// How long a client may leave a reply unread: then it is cut off.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How soon to accept again after a failure.
+const BREATH: Duration = Duration::from_millis(100);
 
 /// A server between its start and its end.
 #[derive(Debug)]
 pub struct Server<S: WalStore = FileStore> {
     pub(crate) db: Db<S>,
     listener: TcpListener,
-    /// Bytes of log that are worth a checkpoint.
+    /// Bytes of log that are worth a checkpoint; at least those of the last image.
     checkpoint_bytes: u64,
+    next_checkpoint_bytes: AtomicU64,
     checkpoints: AtomicU64,
     /// Wakes who makes checkpoints. One call that waits is enough.
     wake: SyncSender<()>,
@@ -35,8 +40,8 @@ pub struct Server<S: WalStore = FileStore> {
     stopping: AtomicBool,
     /// The first failure of the log that nothing cures.
     failure: Mutex<Option<WalError>>,
-    connections: Mutex<HashMap<SocketAddr, TcpStream>>,
-    all_gone: Condvar,
+    connections: Mutex<HashMap<SocketAddr, Arc<TcpStream>>>,
+    one_left: Condvar,
 }
 
 impl<S: WalStore> Server<S> {
@@ -48,13 +53,14 @@ impl<S: WalStore> Server<S> {
             db,
             listener,
             checkpoint_bytes,
+            next_checkpoint_bytes: AtomicU64::new(checkpoint_bytes),
             checkpoints: AtomicU64::new(0),
             wake,
             woken: Mutex::new(woken),
             stopping: AtomicBool::new(false),
             failure: Mutex::new(None),
             connections: Mutex::default(),
-            all_gone: Condvar::new(),
+            one_left: Condvar::new(),
         }
     }
 
@@ -62,38 +68,23 @@ impl<S: WalStore> Server<S> {
     /// log.
     ///
     /// # Errors
-    /// Why the log failed, or the error of the listener.
-    pub fn run(&self) -> Result<(), Box<dyn std::error::Error>> {
-        let accepted = thread::scope(|scope| {
+    /// Why the log failed.
+    pub fn run(&self) -> Result<()> {
+        thread::scope(|scope| {
             scope.spawn(|| self.make_checkpoints());
             while !self.is_stopping() {
-                let (stream, address) = match self.listener.accept() {
-                    Ok(accepted) => accepted,
-                    // The client has changed its mind, or there are too many files: it may again.
-                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
-                    Err(error) => {
-                        self.stop();
-                        self.wait_for_connections();
-                        return Err(error);
-                    }
-                };
-                if let Some(stream) = self.admit(stream, address) {
-                    scope.spawn(move || {
-                        // What a connection dies of is the client's business.
-                        connection::serve(self, &stream).ok();
-                        self.connections.lock().remove(&address);
-                        self.all_gone.notify_all();
-                    });
-                }
+                let Some(guest) = self.accept() else { continue };
+                // What a connection dies of is its client's business.
+                let serve = move || drop(connection::serve(self, &guest.stream));
+                // Without a thread the guest is gone.
+                thread::Builder::new().spawn_scoped(scope, serve).ok();
             }
-            self.wait_for_connections();
-            Ok(())
+            self.wait_for_guests();
         });
-        if let Some(error) = self.failure.lock().take() {
-            return Err(error.into());
+        match self.failure.lock().take() {
+            Some(error) => Err(error),
+            None => self.db.wal().close(),
         }
-        self.db.wal().close()?;
-        Ok(accepted?)
     }
 
     /// Whether the server is about to end.
@@ -113,7 +104,8 @@ impl<S: WalStore> Server<S> {
         }
         self.wake.try_send(()).ok();
         // Wakes the thread that accepts, with a connection that it will not serve.
-        self.listener.local_addr().and_then(TcpStream::connect).ok();
+        let address = self.listener.local_addr();
+        address.and_then(|address| TcpStream::connect_timeout(&address, BREATH)).ok();
     }
 
     /// What became of a commit: a failure that nothing cures ends the server.
@@ -128,7 +120,8 @@ impl<S: WalStore> Server<S> {
 
     /// Has a checkpoint made when the log is long enough for one.
     pub(crate) fn note_growth(&self) {
-        if self.db.wal().live_bytes() >= self.checkpoint_bytes {
+        let next = self.next_checkpoint_bytes.load(Ordering::Relaxed);
+        if self.db.wal().live_bytes() >= next {
             self.wake.try_send(()).ok();
         }
     }
@@ -151,9 +144,15 @@ impl<S: WalStore> Server<S> {
         format!("# Server\r\n{}", lines.concat())
     }
 
-    /// Takes a client in, if there is room for one.
-    fn admit(&self, stream: TcpStream, address: SocketAddr) -> Option<TcpStream> {
+    /// Takes the next client in, if there is room for one.
+    fn accept(&self) -> Option<Guest<'_, S>> {
+        let accepted = self.listener.accept();
         let mut connections = self.connections.lock();
+        let Ok((stream, address)) = accepted else {
+            // Most likely there are too many open files: wait until somebody leaves.
+            self.one_left.wait_for(&mut connections, BREATH);
+            return None;
+        };
         if self.is_stopping() {
             return None;
         }
@@ -163,15 +162,16 @@ impl<S: WalStore> Server<S> {
         }
         stream.set_nodelay(true).ok()?;
         stream.set_write_timeout(Some(PATIENCE)).ok()?;
-        connections.insert(address, stream.try_clone().ok()?);
-        Some(stream)
+        let stream = Arc::new(stream);
+        connections.insert(address, Arc::clone(&stream));
+        Some(Guest { server: self, stream, address })
     }
 
     /// Waits for all connections to end; cuts off those that take too long.
-    fn wait_for_connections(&self) {
+    fn wait_for_guests(&self) {
         let mut connections = self.connections.lock();
         while !connections.is_empty() {
-            if self.all_gone.wait_for(&mut connections, PATIENCE).timed_out() {
+            if self.one_left.wait_for(&mut connections, PATIENCE).timed_out() {
                 for stream in connections.values() {
                     stream.shutdown(Shutdown::Both).ok();
                 }
@@ -183,11 +183,32 @@ impl<S: WalStore> Server<S> {
     fn make_checkpoints(&self) {
         let woken = self.woken.lock();
         while woken.recv().is_ok() && !self.is_stopping() {
-            match self.db.checkpoint() {
-                Ok(()) => drop(self.checkpoints.fetch_add(1, Ordering::Relaxed)),
-                // The checkpoint before counts. If the log itself has failed, writers say so.
-                Err(error) => drop(writeln!(io::stderr(), "no checkpoint: {error}")),
-            }
+            let next = match self.db.checkpoint() {
+                Ok(image_bytes) => {
+                    self.checkpoints.fetch_add(1, Ordering::Relaxed);
+                    self.checkpoint_bytes.max(image_bytes)
+                }
+                Err(error) => {
+                    // The checkpoint before counts. If the log itself has failed, writers say so.
+                    writeln!(io::stderr(), "no checkpoint: {error}").ok();
+                    self.db.wal().live_bytes() + self.checkpoint_bytes
+                }
+            };
+            self.next_checkpoint_bytes.store(next, Ordering::Relaxed);
         }
+    }
+}
+
+/// A client that is connected, until it is dropped.
+struct Guest<'a, S: WalStore> {
+    server: &'a Server<S>,
+    stream: Arc<TcpStream>,
+    address: SocketAddr,
+}
+
+impl<S: WalStore> Drop for Guest<'_, S> {
+    fn drop(&mut self) {
+        self.server.connections.lock().remove(&self.address);
+        self.server.one_left.notify_all();
     }
 }

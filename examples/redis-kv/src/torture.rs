@@ -333,7 +333,7 @@ fn value(reply: &Reply) -> AnyResult<Option<u64>> {
     }
 }
 
-/// Random numbers that a seed repeats (SplitMix64).
+/// Random numbers that a seed repeats (`SplitMix64`).
 #[derive(Debug)]
 pub struct Dice(pub u64);
 

@@ -74,13 +74,13 @@ fn transaction(dice: &mut Dice, number: u64, model: &mut Model) -> Vec<Operation
 #[test]
 fn answers_that_were_waited_for_survive_every_power_loss() {
     let mut states = 0;
-    for (profile, seed) in Profile::ALL.into_iter().flat_map(|p| (0..2).map(move |s| (p, s))) {
+    for (profile, seed) in Profile::ALL.into_iter().zip(1..) {
         let disk = SimStore::new(profile, seed);
         let db = open(&disk);
         let mut dice = Dice(seed);
         let mut durable = Model::new();
         disk.record();
-        for number in 0..30 {
+        for number in 0..40 {
             // What may be there: what is durable, and then each transaction as a whole.
             let mut allowed = vec![durable.clone()];
             if dice.below(10) == 0 {
@@ -105,6 +105,29 @@ fn answers_that_were_waited_for_survive_every_power_loss() {
     }
     println!("{states} states after a power loss");
     assert!(states > 1_000);
+}
+
+#[test]
+fn the_log_has_the_writers_in_the_order_of_the_tables() {
+    let disk = SimStore::new(Profile::Ext4, 5);
+    let db = open(&disk);
+    for round in 0..20 {
+        thread::scope(|scope| {
+            for writer in 0..4 {
+                let (db, mut dice) = (&db, Dice(round * 4 + writer));
+                scope.spawn(move || {
+                    for number in 0..50 {
+                        let number = number * 4 + writer;
+                        let operations = transaction(&mut dice, number, &mut Model::new());
+                        db.execute(&operations).unwrap();
+                    }
+                });
+            }
+            scope.spawn(|| db.checkpoint().unwrap());
+        });
+        db.wal().flush().unwrap();
+        assert_eq!(contents(&open(&disk.kill())), contents(&db), "round {round}");
+    }
 }
 
 /// Somebody who writes between two shards of an image.
@@ -139,7 +162,7 @@ fn an_image_shows_no_half_of_a_transaction_that_the_log_has_lost() {
     let at = db.wal().end_lsn();
     db.wal()
         .checkpoint(at, |image| {
-            db.write_image(&mut Meddler { image, meddle: Some(Box::new(meddle)) })
+            db.write_image(&mut Meddler { image, meddle: Some(Box::new(meddle)) }).map(drop)
         })
         .unwrap();
     let moments = disk.moments();

@@ -14,10 +14,7 @@ use redis_kv::resp::Reply;
 use redis_kv::{Db, Server};
 
 /// Runs a server on a simulated disk for as long as a test takes; returns what it ended with.
-fn with_server(
-    disk: &SimStore,
-    test: impl FnOnce(&Server<SimStore>, SocketAddr),
-) -> Result<(), String> {
+fn with_server(disk: &SimStore, test: impl FnOnce(SocketAddr)) -> Result<(), String> {
     let options = WalOptions::new().segment_bytes(32 << 10).ring_bytes(64 << 10);
     let db = Db::open(Arc::new(options.open_store(disk.clone()).unwrap())).unwrap();
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
@@ -33,7 +30,7 @@ fn with_server(
     thread::scope(|scope| {
         let running = scope.spawn(|| server.run().map_err(|error| error.to_string()));
         let stop = Stop(&server);
-        test(&server, address);
+        test(address);
         drop(stop);
         running.join().unwrap()
     })
@@ -44,7 +41,7 @@ fn disk() -> SimStore {
 }
 
 fn served(test: impl FnOnce(SocketAddr)) {
-    with_server(&disk(), |_, address| test(address)).unwrap();
+    with_server(&disk(), test).unwrap();
 }
 
 fn pipeline(requests: &[&[&str]]) -> Vec<u8> {
@@ -67,8 +64,7 @@ fn has_ended(client: &mut Client) -> bool {
 
 #[test]
 fn a_pipeline_is_answered_in_order_and_shares_its_syncs() {
-    with_server(&disk(), |server, address| {
-        let _ = server;
+    served(|address| {
         let mut client = Client::connect(address).unwrap();
         let syncs = |client: &mut Client| {
             let Reply::Bulk(Some(info)) = client.ask(&["INFO"]).unwrap() else { panic!() };
@@ -85,8 +81,7 @@ fn a_pipeline_is_answered_in_order_and_shares_its_syncs() {
         }
         let syncs = syncs(&mut client) - before;
         assert!(syncs < 20, "{syncs} syncs for 100 SETs that came together");
-    })
-    .unwrap();
+    });
 }
 
 #[test]
@@ -227,7 +222,7 @@ fn who_does_not_read_holds_up_nobody() {
 #[test]
 fn the_log_is_kept_short_while_clients_write() {
     let disk = disk();
-    with_server(&disk, |_, address| {
+    with_server(&disk, |address| {
         let mut client = Client::connect(address).unwrap();
         let value = "x".repeat(1000);
         let made = |client: &mut Client| {
@@ -244,7 +239,7 @@ fn the_log_is_kept_short_while_clients_write() {
         assert!(writes > 50);
     })
     .unwrap();
-    with_server(&disk.kill(), |_, address| {
+    with_server(&disk.kill(), |address| {
         let mut client = Client::connect(address).unwrap();
         assert_eq!(client.ask(&["DBSIZE"]).unwrap(), Reply::Integer(50));
     })
@@ -254,7 +249,7 @@ fn the_log_is_kept_short_while_clients_write() {
 #[test]
 fn a_failed_sync_acknowledges_nothing_and_ends_the_server() {
     let disk = disk();
-    let ended = with_server(&disk, |_, address| {
+    let ended = with_server(&disk, |address| {
         let mut client = Client::connect(address).unwrap();
         assert_eq!(client.ask(&["SET", "a", "1"]).unwrap(), Reply::OK);
         disk.inject(SimFault::new(SimFaultKind::Errno(5)).on(SimCall::Sync));
@@ -264,7 +259,7 @@ fn a_failed_sync_acknowledges_nothing_and_ends_the_server() {
         assert!(has_ended(&mut client));
     });
     assert!(ended.unwrap_err().contains("sync"));
-    with_server(&disk.power_loss(), |_, address| {
+    with_server(&disk.power_loss(), |address| {
         let mut client = Client::connect(address).unwrap();
         assert_eq!(client.ask(&["GET", "a"]).unwrap(), Reply::text("1"));
     })
@@ -274,7 +269,7 @@ fn a_failed_sync_acknowledges_nothing_and_ends_the_server() {
 #[test]
 fn a_full_disk_is_an_error_until_there_is_space() {
     let disk = disk();
-    with_server(&disk, |_, address| {
+    with_server(&disk, |address| {
         let mut client = Client::connect(address).unwrap();
         assert_eq!(client.ask(&["SET", "a", "1"]).unwrap(), Reply::OK);
         disk.set_capacity(Some(0));
