@@ -6,8 +6,8 @@
 #
 # DIR is where both keep their data: one file system, on a real disk. Every round runs every load on
 # one and then on the other, so that what else the machine does strikes both. Prints medians over
-# the rounds as Markdown. Needs redis-server, redis-cli and redis-benchmark; with strace, it counts
-# fdatasync and fsync calls in a run of their own, which is not timed.
+# the rounds as Markdown. Needs redis-server, redis-cli and redis-benchmark; with perf, it
+# counts the calls of fdatasync and fsync, in a run of their own, which is not timed.
 set -euo pipefail
 
 dir=${1:?usage: compare.sh DIR [ROUNDS]}
@@ -39,16 +39,16 @@ load() {
         awk -F'","' 'END { print $2, $7 }'
 }
 
-# test clients pipeline requests: each takes a second or two.
-loads='set 1 1 10000
-set 1 16 100000
-set 8 1 30000
-set 8 16 300000
-set 50 1 50000
-set 50 16 400000
-get 1 1 30000
-get 50 1 100000
-get 50 16 1000000'
+# test clients pipeline requests: a second or two each on a fast disk.
+loads='set 1 1 5000
+set 1 16 50000
+set 8 1 20000
+set 8 16 200000
+set 50 1 40000
+set 50 16 300000
+get 1 1 20000
+get 50 1 50000
+get 50 16 500000'
 
 for round in $(seq "$rounds"); do
     while read -r test clients pipeline requests; do
@@ -69,14 +69,14 @@ median() {
         "$work/results" | sort -g | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'
 }
 
-# syncs_of PID PORT CLIENTS PIPELINE: fsync and fdatasync calls per 1000 SETs.
+# syncs_of PID PORT CLIENTS PIPELINE REQUESTS: fsync and fdatasync calls per 1000 SETs.
 syncs_of() {
-    strace -f -q -e trace=fsync,fdatasync -o "$work/calls" -p "$1" 2>/dev/null &
-    local tracer=$!
-    sleep 1
-    load "$2" set "$3" "$4" 20000 </dev/null >/dev/null
-    kill -INT $tracer && wait $tracer 2>/dev/null || true
-    grep -cE '(fsync|fdatasync)\(' "$work/calls" | awk '{ printf "%.1f", $1 / 20 }'
+    perf stat -x, -o "$work/calls" -p "$1" \
+        -e syscalls:sys_enter_fdatasync -e syscalls:sys_enter_fsync -- \
+        redis-benchmark -p "$2" -t set -d 64 -r 100000 -c "$3" -P "$4" -n "$5" -q \
+        </dev/null >"$work/counted" 2>&1 || { echo -; return; }
+    awk -F, -v n="$5" '/sys_enter/ { calls += $1 } END { printf "%.1f", 1000 * calls / n }' \
+        "$work/calls"
 }
 
 echo "Medians of $rounds interleaved rounds, $(nproc) cores, $(df --output=fstype "$dir" | tail -1);"
@@ -85,14 +85,14 @@ echo
 echo '| test | clients | pipeline | Redis /s | redis-kv /s | ratio | Redis p99 ms | redis-kv p99 ms |' \
     'Redis syncs per 1000 | redis-kv syncs per 1000 |'
 echo '|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|'
-while read -r test clients pipeline _; do
+while read -r test clients pipeline requests; do
     key="$test $clients $pipeline"
     theirs=$(median "$key $redis_port" 5) ours=$(median "$key $kv_port" 5)
     their_p99=$(median "$key $redis_port" 6) our_p99=$(median "$key $kv_port" 6)
     their_syncs=- our_syncs=-
-    if [ "$test" = set ] && command -v strace >/dev/null; then
-        their_syncs=$(syncs_of $redis_pid $redis_port "$clients" "$pipeline")
-        our_syncs=$(syncs_of $kv_pid $kv_port "$clients" "$pipeline")
+    if [ "$test" = set ] && command -v perf >/dev/null; then
+        their_syncs=$(syncs_of $redis_pid $redis_port "$clients" "$pipeline" "$requests")
+        our_syncs=$(syncs_of $kv_pid $kv_port "$clients" "$pipeline" "$requests")
     fi
     awk -v a="$theirs" -v b="$ours" -v start="| $test | $clients | $pipeline |" \
         -v rest="$their_p99 | $our_p99 | $their_syncs | $our_syncs |" \

@@ -4,6 +4,7 @@
 //! once. The checkpoint relies on that.
 
 use std::fmt;
+use std::io;
 
 /// One change, as a record of the log.
 ///
@@ -33,6 +34,12 @@ impl fmt::Display for NotAChange {
 }
 
 impl std::error::Error for NotAChange {}
+
+impl From<NotAChange> for io::Error {
+    fn from(error: NotAChange) -> Self {
+        Self::new(io::ErrorKind::InvalidData, error)
+    }
+}
 
 impl<'a> Change<'a> {
     /// The record.

@@ -17,9 +17,10 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::sync::Arc;
 
-use cohort_wal::{FileStore, Lsn, Result, Wal, WalError, WalStore};
+use cohort_wal::{FileStore, Lsn, Result, Wal, WalStore};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::change::Change;
@@ -97,20 +98,20 @@ impl<S: WalStore> Db<S> {
     /// The database that a log holds: the image of its last checkpoint and the records behind it.
     ///
     /// # Errors
-    /// Those of the log; [`WalError::Io`] for an image or a record that is not ours.
-    pub fn open(wal: Arc<Wal<S>>) -> Result<Self> {
+    /// Those of the log; `InvalidData` for a record that is not ours.
+    pub fn open(wal: Arc<Wal<S>>) -> io::Result<Self> {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         let db = Self { wal, shards, hasher: RandomState::new() };
         let mut records = match db.wal.snapshots()?.latest()? {
             Some(mut image) => {
                 let from = image.lsn();
-                db.read_image(&mut image).map_err(not_ours)?;
+                db.read_image(&mut image)?;
                 db.wal.iter_from(from)?
             }
             None => db.wal.iter()?,
         };
         while let Some(record) = records.read_next() {
-            match Change::decode(record?.data()).map_err(not_ours)? {
+            match Change::decode(record?.data())? {
                 Change::Set(key, value) => db.restore(key, Some(value)),
                 Change::Delete(key) => db.restore(key, None),
                 Change::Clear => db.shards.iter().for_each(|shard| shard.lock().clear(None)),
@@ -277,12 +278,4 @@ fn shard<'a>(
 ) -> Option<&'a mut Shard> {
     let at = shards.binary_search_by_key(&number, |(number, _)| *number).ok()?;
     shards.get_mut(at).map(|(_, shard)| &mut **shard)
-}
-
-fn not_ours(error: impl std::error::Error + Send + Sync + 'static) -> WalError {
-    WalError::Io {
-        operation: "recover",
-        path: std::path::PathBuf::new(),
-        source: Arc::new(std::io::Error::other(error)),
-    }
 }

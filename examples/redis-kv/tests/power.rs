@@ -108,6 +108,24 @@ fn answers_that_were_waited_for_survive_every_power_loss() {
 }
 
 #[test]
+fn what_recovery_has_found_survives_whatever_it_was_before() {
+    let disk = SimStore::new(Profile::Hostile, 9);
+    let db = open(&disk);
+    db.execute(&[set("a", "1"), set("b", "1")]).unwrap();
+    // In the cache of the system, and not durable, when the process dies.
+    db.wal().flush().unwrap();
+    let next = disk.kill();
+    let lost = next.power_losses(50).into_iter().any(|after| contents(&open(&after)).is_empty());
+    assert!(lost, "the disk is not honest");
+    let found = contents(&open(&next));
+    assert_eq!(found.len(), 2);
+    // Somebody may have been shown it.
+    for after in next.power_losses(50) {
+        assert_eq!(contents(&open(&after)), found);
+    }
+}
+
+#[test]
 fn the_log_has_the_writers_in_the_order_of_the_tables() {
     let disk = SimStore::new(Profile::Ext4, 5);
     let db = open(&disk);
