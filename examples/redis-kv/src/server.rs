@@ -9,7 +9,6 @@ use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 use std::time::Duration;
 
@@ -34,9 +33,10 @@ pub struct Server<S: WalStore = FileStore> {
     checkpoint_bytes: u64,
     next_checkpoint_bytes: AtomicU64,
     checkpoints: AtomicU64,
-    /// Wakes who makes checkpoints. One call that waits is enough.
-    wake: SyncSender<()>,
-    woken: Mutex<Receiver<()>>,
+    /// Whether the log is long enough for a checkpoint.
+    checkpoint_due: Mutex<bool>,
+    /// Tells who makes checkpoints that one is due, or that the server stops.
+    wake: Condvar,
     stopping: AtomicBool,
     /// The first failure of the log that nothing cures.
     failure: Mutex<Option<WalError>>,
@@ -48,15 +48,14 @@ impl<S: WalStore> Server<S> {
     /// A server of a database. Clients may connect from now on and wait for [`run`](Self::run).
     #[must_use]
     pub fn new(db: Db<S>, listener: TcpListener, checkpoint_bytes: u64) -> Self {
-        let (wake, woken) = mpsc::sync_channel(1);
         Self {
             db,
             listener,
             checkpoint_bytes,
             next_checkpoint_bytes: AtomicU64::new(checkpoint_bytes),
             checkpoints: AtomicU64::new(0),
-            wake,
-            woken: Mutex::new(woken),
+            checkpoint_due: Mutex::new(false),
+            wake: Condvar::new(),
             stopping: AtomicBool::new(false),
             failure: Mutex::new(None),
             connections: Mutex::default(),
@@ -102,7 +101,9 @@ impl<S: WalStore> Server<S> {
             // Who has gone already needs no telling.
             stream.shutdown(Shutdown::Read).ok();
         }
-        self.wake.try_send(()).ok();
+        // Locked, so that it happens before the other looks, or while it waits.
+        drop(self.checkpoint_due.lock());
+        self.wake.notify_one();
         // Wakes the thread that accepts, with a connection that it will not serve.
         let address = self.listener.local_addr();
         address.and_then(|address| TcpStream::connect_timeout(&address, BREATH)).ok();
@@ -122,7 +123,8 @@ impl<S: WalStore> Server<S> {
     pub(crate) fn note_growth(&self) {
         let next = self.next_checkpoint_bytes.load(Ordering::Relaxed);
         if self.db.wal().live_bytes() >= next {
-            self.wake.try_send(()).ok();
+            *self.checkpoint_due.lock() = true;
+            self.wake.notify_one();
         }
     }
 
@@ -179,10 +181,9 @@ impl<S: WalStore> Server<S> {
         }
     }
 
-    /// Makes a checkpoint each time it is woken.
+    /// Makes a checkpoint whenever one is due.
     fn make_checkpoints(&self) {
-        let woken = self.woken.lock();
-        while woken.recv().is_ok() && !self.is_stopping() {
+        while self.wait_for_growth() {
             let next = match self.db.checkpoint() {
                 Ok(image_bytes) => {
                     self.checkpoints.fetch_add(1, Ordering::Relaxed);
@@ -195,7 +196,17 @@ impl<S: WalStore> Server<S> {
                 }
             };
             self.next_checkpoint_bytes.store(next, Ordering::Relaxed);
+            *self.checkpoint_due.lock() = false;
         }
+    }
+
+    /// Waits until a checkpoint is due; false when the server stops.
+    fn wait_for_growth(&self) -> bool {
+        let mut due = self.checkpoint_due.lock();
+        while !*due && !self.is_stopping() {
+            self.wake.wait(&mut due);
+        }
+        !self.is_stopping()
     }
 }
 
