@@ -1,0 +1,65 @@
+//! A client, as small as it can be: for the torture run and for tests.
+
+use std::io::{self, BufReader, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use crate::resp::Reply;
+
+/// A connection to a server.
+#[derive(Debug)]
+pub struct Client(BufReader<TcpStream>);
+
+/// One request in bytes.
+#[must_use]
+pub fn encode(arguments: &[&str]) -> Vec<u8> {
+    let mut request = format!("*{}\r\n", arguments.len());
+    for argument in arguments {
+        request += &format!("${}\r\n{argument}\r\n", argument.len());
+    }
+    request.into_bytes()
+}
+
+impl Client {
+    /// Connects. A reply that takes a minute is an error.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn connect(address: impl ToSocketAddrs) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        Ok(Self(BufReader::new(stream)))
+    }
+
+    /// The connection itself.
+    #[must_use]
+    pub fn stream(&self) -> &TcpStream {
+        self.0.get_ref()
+    }
+
+    /// Sends bytes, whatever they are.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.get_mut().write_all(bytes)
+    }
+
+    /// The next reply.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn reply(&mut self) -> io::Result<Reply> {
+        Reply::read_from(&mut self.0)
+    }
+
+    /// Asks and waits for the reply.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn ask(&mut self, arguments: &[&str]) -> io::Result<Reply> {
+        self.send(&encode(arguments))?;
+        self.reply()
+    }
+}
