@@ -11,7 +11,7 @@ use std::path::Path;
 use cohort_wal::{Lsn, MemSnapshot, MemStore, Preallocate, Wal, WalError, WalOptions, WalStore};
 
 use independent::block::control;
-use independent::frame::{Frame, Found, walk};
+use independent::frame::{Found, Frame, walk};
 use independent::{Files, Keys, Verdict, chain, image, index, read};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;

@@ -95,7 +95,8 @@ pub(crate) fn control(files: &Files) -> Result<Slot<'_>, Refusal> {
         return damage("no slot");
     };
     let (head, durable) = (slot.head(), slot.durable());
-    if head % 8 != 0 || durable % 8 != 0 || head > durable || durable >= 1 << 62 {
+    let possible = head % 8 == 0 && durable % 8 == 0 && head <= durable && durable < 1 << 62;
+    if !possible || slot.generation() >= (1 << 63) - 1 {
         return damage("it says what cannot be");
     }
     Ok(slot)

@@ -110,7 +110,7 @@ fn segment<'a>(name: &str, file: &'a [u8], control: &Slot<'_>) -> Result<Segment
     if segment.name() != name {
         return damage("its name is another");
     }
-    if number(segment.header, 20, 4) != 8192 || segment.cipher() > 1 {
+    if number(segment.header, 20, 4) != 8192 {
         return Err(Refusal::Newer(name.to_owned()));
     }
     let positions = [segment.base(), segment.head(), number(segment.header, 96, 8)];
@@ -146,6 +146,9 @@ pub(crate) fn live<'a>(files: &'a Files, control: &Slot<'_>) -> Result<Vec<Segme
     let mut next = listed.last().copied();
     while let Some(segment) = next {
         let cut = live.last().map(Segment::base);
+        if segment.cipher() > 1 {
+            return Err(Refusal::Newer(segment.name()));
+        }
         live.push(Segment { cut, ..segment });
         next = listed.iter().find(|other| other.seq() == segment.prev_seq()).copied();
         let Some(older) = next else { break };

@@ -15,7 +15,7 @@ use super::frame::Frame;
 pub(crate) struct Sealer {
     bodies: Aes256Gcm,
     headers: [u8; 32],
-    /// log_id and epoch, or log_id and LSN.
+    /// Log and epoch, or log and LSN.
     context: Vec<u8>,
 }
 
