@@ -165,12 +165,12 @@ fn every_flipped_bit_of_an_encrypted_snapshot_is_noticed() {
     let name = golden.files.keys().find(|name| name.ends_with(".snap")).unwrap();
     let whole = &golden.files[name];
     let ends = (0..512 + 8 + 40).chain(whole.len() - 24 - 16 - 40..whole.len());
-    for bit in ends.flat_map(|byte| (0..8).map(move |bit| byte * 8 + bit)).step_by(3) {
+    for bit in ends.flat_map(|byte| (0..8).map(move |bit| byte * 8 + bit)).step_by(13) {
         let mut files = golden.files.clone();
         files.get_mut(name).unwrap()[bit / 8] ^= 1 << (bit % 8);
         let log = read(&files, &test_keys()).unwrap();
         assert!(log.image.is_err(), "bit {bit}");
-        if golden.is_readable() && bit % 5 == 0 {
+        if golden.is_readable() && bit % 2 == 0 {
             let wal = golden.options().open_store(store_of(&files));
             let image = wal.and_then(|wal| wal.snapshots()?.latest().map(drop));
             assert!(image.unwrap_err().is_corruption(), "bit {bit}");
