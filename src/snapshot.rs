@@ -15,11 +15,12 @@ use std::path::{Path, PathBuf};
 
 use crate::crypt::{Cipher, Context, Keys, Place, Purpose, TAG_BYTES};
 use crate::error::{Result, WalError, discard};
+use crate::format::segment::AES_256_GCM;
 use crate::format::snapshot::{
     CHECK_AT, CHUNK, CHUNK_BYTES, CHUNK_HEADER_BYTES, END, END_BYTES, FIRST_CHUNK, MAGIC,
     SnapshotHeader, file_bytes,
 };
-use crate::format::{BLOCK_BYTES, BlockError, LogId, name, u32_at};
+use crate::format::{BLOCK_BYTES, BlockError, LogId, MAJOR, name, u32_at};
 use crate::lsn::Lsn;
 use crate::store::{FileStore, StoreFile, WalStore, read_full, remove_if_there};
 use crate::sync::Arc;
@@ -35,6 +36,8 @@ pub struct Snapshot<S: WalStore = FileStore> {
     file: Arc<S::File>,
     path: PathBuf,
     header: SnapshotHeader,
+    /// The block it was read from.
+    block: [u8; BLOCK_BYTES],
     cipher: Option<Arc<Cipher>>,
     /// What proves that there are so many chunks.
     end_tag: Vec<u8>,
@@ -81,6 +84,9 @@ impl<S: WalStore> Snapshot<S> {
             let why = "the snapshot is of another log, or of another place";
             return Err(damaged(&path, lsn, 0, why));
         }
+        if header.cipher > AES_256_GCM {
+            return Err(WalError::UnsupportedVersion { path, major: MAJOR, incompat: 0 });
+        }
         let tag_bytes = if header.cipher == 0 { 0 } else { TAG_BYTES };
         let whole = length.saturating_sub(tag_bytes as u64);
         let end_at = whole.saturating_sub(END_BYTES as u64);
@@ -98,6 +104,7 @@ impl<S: WalStore> Snapshot<S> {
             file: Arc::new(file),
             path,
             header,
+            block,
             cipher: None,
             end_tag,
             total: total.saturating_sub(tags(count)),
@@ -115,7 +122,7 @@ impl<S: WalStore> Snapshot<S> {
             return Ok(self);
         }
         let cipher = keys.cipher(self.header.key_id, &context(&self.header))?;
-        if cipher.prove(proven(&self.header.encode())) != self.header.key_check {
+        if cipher.prove(proven(&self.block)) != self.header.key_check {
             return Err(WalError::WrongKey);
         }
         if !cipher.open(end_place(self.count), &mut [], &self.end_tag) {

@@ -119,3 +119,19 @@ fn limits_are_about_what_is_appended() {
     let wal = lz4().max_record_bytes(10).open_store(store).unwrap();
     assert_eq!(wal.iter().unwrap().next().unwrap().unwrap().len(), 999);
 }
+
+#[test]
+fn what_was_not_synced_outlives_a_smaller_limit() {
+    let store = MemStore::new();
+    let wal = lz4().open_store(store.clone()).unwrap();
+    let lsn = wal.append(&[7; 10_000]).unwrap();
+    wal.flush().unwrap();
+    // The process dies, and the log is opened by one that appends shorter records.
+    let crashed = MemStore::from_snapshot(store.snapshot());
+    let wal = lz4().max_record_bytes(1000).open_store(crashed.clone()).unwrap();
+    assert_eq!(read(wal.iter().unwrap()), [(lsn, vec![7; 10_000])]);
+    wal.close().unwrap();
+    drop(wal);
+    let wal = lz4().max_record_bytes(1000).open_store(crashed).unwrap();
+    assert_eq!(read(wal.iter().unwrap()), [(lsn, vec![7; 10_000])]);
+}

@@ -290,3 +290,28 @@ fn keys_show_in_no_options_and_no_error() {
     assert!(!options.contains("161") && !options.to_lowercase().contains("a1, a1"), "{options}");
     assert!(options.contains("Keys(..)"));
 }
+
+#[test]
+fn salvage_reads_past_a_segment_whose_header_is_lost() {
+    let (store, mut appended) = (MemStore::new(), Appended::new());
+    let wal = sealed().open_store(store.clone()).unwrap();
+    fill(&wal, &mut appended);
+    wal.close().unwrap();
+    let segments = common::names(&store, ".wal");
+    let mut snapshot = store.snapshot();
+    let file = snapshot.files_mut().get_mut(&segments[1]).unwrap();
+    // Both copies.
+    (file[100], file[4196]) = (!file[100], !file[4196]);
+    let (base, end) = (common::base(file), {
+        let next = &snapshot.files()[&segments[2]];
+        common::base(next)
+    });
+    let salvage = sealed().salvage_store(MemStore::from_snapshot(snapshot)).unwrap();
+    let shown: Appended = salvage.flatten().map(|r| (r.lsn(), r.into_data())).collect();
+    let outside = |(lsn, _): &&(Lsn, Vec<u8>)| !(base..end).contains(&lsn.get());
+    let kept: Appended = appended.iter().filter(outside).cloned().collect();
+    assert!(kept.len() < appended.len());
+    for record in &kept {
+        assert!(shown.contains(record), "{:?}", record.0);
+    }
+}

@@ -1,117 +1,41 @@
 //! The format, read by a reader of its own that was written from `docs/FORMAT.md` and shares no
 //! code with the crate.
 
-use std::collections::BTreeMap;
+#[path = "independent/mod.rs"]
+mod independent;
+
 use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
 use cohort_wal::{Lsn, MemSnapshot, MemStore, Preallocate, Wal, WalError, WalOptions, WalStore};
 
+use independent::block::control;
+use independent::frame::{Found, Frame, walk};
+use independent::{Files, Keys, Verdict, chain, image, index, read};
+
 type Outcome = Result<(), Box<dyn std::error::Error>>;
-type Files = BTreeMap<String, Vec<u8>>;
 
-fn number(bytes: &[u8], at: usize, len: usize) -> u64 {
-    bytes[at..at + len].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
-}
-
-fn crc(parts: &[&[u8]]) -> u64 {
-    u64::from(parts.iter().fold(0, |crc, part| crc32c::crc32c_append(crc, part)))
-}
-
-fn index(position: u64) -> usize {
-    usize::try_from(position).unwrap_or(usize::MAX)
-}
-
-/// The block at an offset, if it is intact and of version 1.
-fn block<'a>(file: &'a [u8], at: usize, magic: &[u8]) -> Option<&'a [u8]> {
-    let block = file.get(at..at + 512)?;
-    let intact = block.starts_with(magic) && crc(&[&block[..508]]) == number(block, 508, 4);
-    (intact && number(block, 8, 2) == 1 && number(block, 12, 4) == 0).then_some(block)
-}
-
-/// A frame as the document describes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Frame {
-    lsn: u64,
-    is_record: bool,
-    more: bool,
-    lag: u64,
-    body: Vec<u8>,
-    bytes: usize,
-}
-
-fn frame(file: &[u8], header: &[u8], lsn: u64, cut: u64) -> Option<Frame> {
-    let rest = file.get(index(8192 + (lsn - number(header, 72, 8)))..)?;
-    let (salt, epoch) = (&header[56..72], &header[48..56]);
-    let start = rest.get(..16)?;
-    let (len, kind, flags) = (number(start, 4, 4), start[12] & 0x0f, start[12] & 0xf0);
-    let known = (kind == 1 || kind == 2) && flags & !0x70 == 0;
-    let own = crc(&[salt, epoch, &lsn.to_le_bytes(), &start[4..]]) == number(start, 0, 4);
-    let bytes = 16 + len.next_multiple_of(8);
-    let fits = bytes <= cut - lsn && (kind == 2 || len <= number(header, 120, 4) + 64);
-    if !(known && own && fits) {
-        return None;
-    }
-    let body = rest.get(16..index(bytes))?;
-    (crc(&[body]) == number(start, 8, 4)).then(|| Frame {
-        lsn,
-        is_record: kind == 1,
-        more: flags & 0x10 != 0,
-        lag: number(start, 13, 3),
-        body: body[..index(len)].to_vec(),
-        bytes: index(bytes),
-    })
-}
-
-/// The slot of CONTROL that counts.
-fn control(files: &Files) -> Option<&[u8]> {
-    let file = files.get("CONTROL")?;
-    let slots = [0, 4096].into_iter().filter_map(|at| block(file, at, b"COHRTCTL"));
-    slots.max_by_key(|slot| number(slot, 16, 8))
-}
-
-/// The live segments, oldest first: file and header.
-fn chain(files: &Files) -> Option<Vec<(&[u8], &[u8])>> {
-    let header = |file| [0, 4096].into_iter().find_map(|at| block(file, at, b"COHRTWAL"));
-    let segments = files.iter().filter(|(name, _)| name.len() == 24 && name.ends_with(".wal"));
-    let mut next = segments.max().map(|(name, _)| name.clone());
-    let mut live = Vec::new();
-    while let Some(file) = next.as_ref().and_then(|name| files.get(name)) {
-        let header = header(file)?;
-        assert_eq!(header[24..40], control(files)?[24..40], "of this log");
-        assert_eq!(next, Some(format!("{:020}.wal", number(header, 40, 8))));
-        next = Some(format!("{:020}.wal", number(header, 80, 8)));
-        live.push((file.as_slice(), header));
-    }
-    live.reverse();
-    Some(live)
-}
-
-/// Every frame of the log, up to the first position that is none.
-fn frames(files: &Files) -> Option<Vec<Frame>> {
-    let live = chain(files)?;
-    let mut frames = Vec::new();
-    for (at, (file, header)) in live.iter().enumerate() {
-        let cut = live.get(at + 1).map_or(1 << 62, |(_, next)| number(next, 72, 8));
-        let mut lsn = number(header, 72, 8);
-        while lsn < cut {
-            let Some(frame) = frame(file, header, lsn, cut) else { return Some(frames) };
-            lsn += frame.bytes as u64;
-            frames.push(frame);
-        }
-    }
-    Some(frames)
-}
-
-/// The records at or above head, without a batch that has no end.
+/// The records that the reader of its own shows.
 fn records(files: &Files) -> Option<Vec<(u64, Vec<u8>)>> {
-    let head = number(control(files)?, 48, 8);
-    let mut frames = frames(files)?;
-    let whole = frames.iter().rposition(|frame| !frame.more).map_or(0, |last| last + 1);
-    frames.truncate(whole);
-    let kept = frames.into_iter().filter(|frame| frame.is_record && frame.lsn >= head);
-    Some(kept.map(|frame| (frame.lsn, frame.body)).collect())
+    read(files, &Keys::new()).ok().map(|log| log.records())
+}
+
+/// Every frame of the log from its head on, up to the first position that is none.
+fn frames(files: &Files) -> Option<Vec<Frame<'_>>> {
+    let control = control(files).ok()?;
+    let live = chain::live(files, &control).ok()?;
+    let frames = walk(&live, control.head()).into_iter().map_while(|found| match found {
+        Found::Frame(frame, _) => Some(frame),
+        Found::Hole(..) => None,
+    });
+    Some(frames.collect())
+}
+
+/// What the snapshot that counts says, if there is one and it is whole.
+fn image(files: &Files) -> Option<Vec<u8>> {
+    let image = image::image(files, &Keys::new(), &control(files).ok()?);
+    image.ok()?.map(|(_, image)| image)
 }
 
 fn files_in(dir: &Path) -> io::Result<Files> {
@@ -152,31 +76,6 @@ fn example() -> cohort_wal::Result<Files> {
     Ok(store.snapshot().files().clone())
 }
 
-/// What the snapshot that counts says, if there is one and it is whole.
-fn image(files: &Files) -> Option<Vec<u8>> {
-    let lsn = &control(files)?[56..64];
-    let file = files.get(&format!("{:020}.snap", number(lsn, 0, 8)))?;
-    let header = block(file, 0, b"COHRTSNP")?;
-    let of = |header: &[u8]| header[24..40] == control(files).unwrap_or_default()[24..40];
-    let (mut at, mut image) = (512, Vec::new());
-    for chunk in 0_u64.. {
-        let (len, sum) = (number(file.get(at..at + 8)?, 0, 4), number(file, at + 4, 4));
-        let bytes = file.get(at + 8..at + 8 + index(if len == 0 { 16 } else { len }))?;
-        let number = chunk.to_le_bytes();
-        let own = crc(&[&header[24..40], lsn, &number, &file[at..at + 4], bytes]) == sum;
-        if !own || !of(header) || header[40..48] != *lsn {
-            return None;
-        }
-        at += 8 + bytes.len();
-        if len == 0 {
-            let said = [image.len() as u64, chunk].map(u64::to_le_bytes).concat();
-            return (bytes == said && at == file.len()).then_some(image);
-        }
-        image.extend_from_slice(bytes);
-    }
-    None
-}
-
 /// The log in the document, rebuilt from its dump.
 fn dumped() -> Option<Files> {
     let (_, rest) = include_str!("../docs/FORMAT.md").split_once("<!-- dump:begin -->")?;
@@ -210,15 +109,16 @@ fn dumped() -> Option<Files> {
 
 /// Overwrites what is random in a log, and the checksums that cover it.
 fn without_randomness(mut files: Files) -> Option<Files> {
-    let lsns = frames(&files)?;
-    let live: Vec<_> = chain(&files)?.iter().map(|(_, h)| (h[40], number(h, 72, 8))).collect();
-    for (seq, base) in live {
-        let file = files.get_mut(&format!("{seq:020}.wal"))?;
-        for frame in lsns.iter().filter(|frame| frame.lsn >= base) {
-            if let Some(header) = file.get_mut(8192 + index(frame.lsn - base)..) {
-                header.iter_mut().take(4).for_each(|byte| *byte = 0);
-            }
-        }
+    let control = control(&files).ok()?;
+    let live: Vec<_> = chain::live(&files, &control).ok()?;
+    // Below the head as well.
+    let mut headers = Vec::new();
+    for found in walk(&live, live.first()?.base()) {
+        let Found::Frame(frame, nth) = found else { return None };
+        headers.push((live[nth].name(), 8192 + index(frame.lsn - live[nth].base())));
+    }
+    for (name, at) in headers {
+        files.get_mut(&name)?[at..at + 4].fill(0);
     }
     for (name, file) in &mut files {
         if name.ends_with(".snap") {
@@ -267,12 +167,14 @@ fn an_independent_reader_sees_what_was_appended() -> Outcome {
         assert_eq!(records(&files_in(&dir)?), Some(appended.clone()), "round {round}, closed");
     }
     let files = files_in(&dir)?;
-    let live = chain(&files).ok_or("no chain")?;
+    let slot = control(&files).map_err(|_| "no slot")?;
+    let live = chain::live(&files, &slot).map_err(|_| "no chain")?;
     assert!(live.len() > 6, "the log has many segments");
-    assert_ne!(live[0].1[56..72], live[live.len() - 1].1[56..72], "every epoch has its own salt");
-    let slot = control(&files).ok_or("no slot")?;
-    let end = frames(&files).and_then(|f| f.last().map(|f| f.lsn + f.bytes as u64));
-    assert_eq!((Some(number(slot, 64, 8)), number(slot, 72, 4)), (end, 1), "closed cleanly");
+    assert_ne!(live[0].salt(), live[live.len() - 1].salt(), "every epoch has its own salt");
+    let log = read(&files, &Keys::new()).map_err(|_| "no log")?;
+    let end = frames(&files).and_then(|frames| frames.last().map(Frame::end));
+    assert_eq!((Some(slot.durable()), slot.is_closed()), (end, true), "closed cleanly");
+    assert_eq!((log.verdict, log.is_closed, Some(log.end)), (Verdict::Whole, true, end));
     Ok(())
 }
 
@@ -280,9 +182,10 @@ fn an_independent_reader_sees_what_was_appended() -> Outcome {
 fn every_lag_tells_the_truth() -> Outcome {
     let files = example()?;
     let frames = frames(&files).ok_or("no frames")?;
-    let told: Vec<_> = frames.iter().map(|f| (f.lsn, f.more, f.lsn - 8 * f.lag)).collect();
-    let expected =
-        [(0, false, 0), (24, true, 24), (48, false, 24), (72, false, 72), (104, false, 72)];
+    let told: Vec<_> = frames.iter().map(|f| (f.lsn, f.more(), f.watermark())).collect();
+    // What is below the head is not shown.
+    let expected = [(24, true, 24), (48, false, 24), (72, false, 72), (104, false, 72)];
+    let expected = expected.map(|(lsn, more, watermark)| (lsn, more, Some(watermark)));
     assert_eq!(told, expected);
     Ok(())
 }

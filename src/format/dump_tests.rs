@@ -11,7 +11,7 @@ use std::fmt::Write;
 
 use super::control::{CONTROL_BYTES, Claim, Slot};
 use super::frame::{HEADER_BYTES, Kind, MORE, Seed, frame_bytes, open_header, padded, seal_header};
-use super::segment::{SECOND_COPY, SegmentHeader};
+use super::segment::{Ignored, SECOND_COPY, SegmentHeader};
 use super::snapshot::{CHUNK_HEADER_BYTES, END_BYTES, SnapshotHeader};
 use super::{BLOCK_BYTES, BLOCK_CRC, name, put};
 
@@ -254,6 +254,7 @@ fn dump() -> String {
         cipher: 0,
         key_id: 0,
         key_check: [0; 16],
+        ignored: Ignored::NONE,
     };
     let second = SegmentHeader { seq: 2, base: 72, prev_seq: 1, durable: 72, ..first };
     let segments = [segment(&first, &FIRST_SEGMENT), segment(&second, &SECOND_SEGMENT)];

@@ -1,8 +1,8 @@
 //! Segment headers: 8192 bytes before the first frame, the same block at 0 and at 4096.
 
 use super::{
-    BLOCK_BYTES, BlockError, LogId, Salt, array, check_block, close_block, open_block, put, u16_at,
-    u32_at, u64_at,
+    BLOCK_BYTES, BlockError, LogId, MINOR, Salt, array, check_block, close_block, open_block, put,
+    u16_at, u32_at, u64_at,
 };
 use crate::format::frame::Seed;
 use crate::lsn::{ALIGNMENT, LSN_LIMIT};
@@ -44,6 +44,21 @@ pub(crate) struct SegmentHeader {
     pub(crate) key_id: u32,
     /// Proves that who made this header had the key.
     pub(crate) key_check: [u8; CHECK_BYTES],
+    /// What a later minor version may say before that proof, which is about it too.
+    pub(crate) ignored: Ignored,
+}
+
+/// Bytes that mean nothing to this version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ignored {
+    minor: u16,
+    compat: u32,
+    reserved: [u8; 3],
+}
+
+impl Ignored {
+    /// What this version writes there.
+    pub(crate) const NONE: Self = Self { minor: MINOR, compat: 0, reserved: [0; 3] };
 }
 
 /// The only cipher.
@@ -65,6 +80,9 @@ impl SegmentHeader {
 
     pub(crate) fn encode(&self) -> [u8; BLOCK_BYTES] {
         let mut block = open_block(MAGIC);
+        put(&mut block, 10, &self.ignored.minor.to_le_bytes());
+        put(&mut block, 16, &self.ignored.compat.to_le_bytes());
+        put(&mut block, 125, &self.ignored.reserved);
         put(&mut block, 20, &8192_u32.to_le_bytes());
         put(&mut block, 24, &self.log_id);
         put(&mut block, 40, &self.seq.to_le_bytes());
@@ -116,6 +134,11 @@ impl SegmentHeader {
             cipher: array::<1>(bytes, 124)[0],
             key_id: u32_at(bytes, 128),
             key_check: array(bytes, CHECK_AT),
+            ignored: Ignored {
+                minor: u16_at(bytes, 10),
+                compat: u32_at(bytes, 16),
+                reserved: array(bytes, 125),
+            },
         })
     }
 }
@@ -135,8 +158,11 @@ pub(crate) enum HeaderArea {
 pub(crate) fn decode_area(area: &[u8]) -> HeaderArea {
     let first = SegmentHeader::decode(area.get(..BLOCK_BYTES).unwrap_or(area));
     let second = SegmentHeader::decode(area.get(SECOND_COPY..).unwrap_or_default());
+    let copy = |from: usize| area.get(from..from.saturating_add(BLOCK_BYTES));
     match (first, second) {
-        (Ok(a), Ok(b)) if a == b => HeaderArea::Valid { header: a, intact: true },
+        (Ok(a), Ok(_)) if copy(0) == copy(SECOND_COPY) => {
+            HeaderArea::Valid { header: a, intact: true }
+        }
         (Ok(_), Ok(_)) => HeaderArea::Conflict,
         (Err(e @ BlockError::Unsupported { .. }), _)
         | (_, Err(e @ BlockError::Unsupported { .. })) => HeaderArea::Unusable(e),
@@ -168,6 +194,7 @@ mod tests {
             cipher: 0,
             key_id: 0,
             key_check: [0; CHECK_BYTES],
+            ignored: Ignored::NONE,
         }
     }
 

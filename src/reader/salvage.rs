@@ -6,9 +6,10 @@ use std::path::Path;
 
 use super::decode::{Decoder, flaw_at};
 use super::record::{Record, RecordRef};
-use crate::crypt::Keys;
+use crate::crypt::{Cipher, Keys};
 use crate::error::{Result, WalError};
 use crate::format::frame::{Header, Kind};
+use crate::format::segment::SegmentHeader;
 use crate::lsn::Lsn;
 use crate::options::WalOptions;
 use crate::recovery::{Found, Route, Walk, open_directory, route};
@@ -75,11 +76,33 @@ pub struct Salvage<S: WalStore = FileStore> {
     troubles: VecDeque<WalError>,
     head: u64,
     end: u64,
-    keys: Keys,
+    ciphers: Ciphers,
     decoder: Decoder,
     /// The segment that is decoded, by number and salt.
     segment: Option<(u64, [u8; 16])>,
     over: bool,
+}
+
+/// What opens the frames of each encrypted epoch, by its salt. A header that was guessed from a
+/// neighbour's has no proof of its own, and is of the neighbour's epoch.
+struct Ciphers(Vec<([u8; 16], Arc<Cipher>)>);
+
+impl Ciphers {
+    /// Fails without the key of any of these headers.
+    fn new<'a>(keys: &Keys, headers: impl Iterator<Item = &'a SegmentHeader>) -> Result<Self> {
+        let mut ciphers = Self(Vec::new());
+        for header in headers {
+            let cipher = cipher_of(keys, header)?;
+            let is_known = ciphers.of(header).is_some();
+            ciphers.0.extend(cipher.filter(|_| !is_known).map(|cipher| (header.salt, cipher)));
+        }
+        Ok(ciphers)
+    }
+
+    fn of(&self, header: &SegmentHeader) -> Option<Arc<Cipher>> {
+        let is_of = |salt: &[u8; 16]| header.cipher != 0 && *salt == header.salt;
+        self.0.iter().find(|(salt, _)| is_of(salt)).map(|(_, cipher)| Arc::clone(cipher))
+    }
 }
 
 impl<S: WalStore> fmt::Debug for Salvage<S> {
@@ -142,8 +165,8 @@ impl WalOptions {
         let (store, decoder, segment) = (Arc::new(store), Decoder::default(), None);
         let keys = self.keys;
         // Without the keys nothing of them can be read, and who has others is told at once.
-        walk.headers().try_for_each(|header| cipher_of(&keys, header).map(drop))?;
-        Ok(Salvage { store, walk, troubles, head, end, keys, decoder, segment, over: false })
+        let ciphers = Ciphers::new(&keys, walk.headers())?;
+        Ok(Salvage { store, walk, troubles, head, end, ciphers, decoder, segment, over: false })
     }
 }
 
@@ -239,7 +262,7 @@ impl<S: WalStore> Salvage<S> {
             let found = self.walk.next(&self.store);
             match found.inspect_err(|_| self.over = true)? {
                 Found::Frame { lsn, header } => {
-                    self.begin_segment()?;
+                    self.begin_segment();
                     if header.kind == Kind::Record {
                         return Ok(Some((lsn, header)));
                     }
@@ -257,14 +280,13 @@ impl<S: WalStore> Salvage<S> {
 
 impl<S: WalStore> Salvage<S> {
     /// Makes ready for the frames of the segment that is read now.
-    fn begin_segment(&mut self) -> Result<()> {
-        let Some(header) = self.walk.header() else { return Ok(()) };
+    fn begin_segment(&mut self) {
+        let Some(header) = self.walk.header() else { return };
         let segment = Some((header.seq, header.salt));
         if self.segment != segment {
-            self.decoder.begin(cipher_of(&self.keys, header)?, header.max_record);
+            self.decoder.begin(self.ciphers.of(header), header.max_record);
             self.segment = segment;
         }
-        Ok(())
     }
 }
 

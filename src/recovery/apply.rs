@@ -8,7 +8,7 @@ use super::survey;
 use crate::control::Control;
 use crate::error::{Result, WalError};
 use crate::format::name;
-use crate::format::segment::{FIRST_FRAME, SegmentHeader};
+use crate::format::segment::{FIRST_FRAME, Ignored, SegmentHeader};
 use crate::lsn::{LSN_LIMIT, Lsn};
 use crate::options::WalOptions;
 use crate::scan::to_u64;
@@ -128,6 +128,7 @@ fn next_header(options: &WalOptions, plan: &Plan, salt: [u8; 16]) -> Result<Segm
         cipher: 0,
         key_id: 0,
         key_check: [0; _],
+        ignored: Ignored::NONE,
     })
 }
 

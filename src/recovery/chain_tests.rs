@@ -1,4 +1,5 @@
 use super::*;
+use crate::format::segment::Ignored;
 
 fn segment(seq: u64, base: u64, prev_seq: u64) -> SegmentHeader {
     SegmentHeader {
@@ -16,6 +17,7 @@ fn segment(seq: u64, base: u64, prev_seq: u64) -> SegmentHeader {
         cipher: 0,
         key_id: 0,
         key_check: [0; 16],
+        ignored: Ignored::NONE,
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use super::behind::Behind;
 use super::chain::Chain;
 use crate::error::{Result, WalError};
-use crate::format::frame::{Header, Kind};
+use crate::format::frame::{COMPRESSED, Header, Kind};
 use crate::format::name;
 use crate::format::segment::{FIRST_FRAME, SegmentHeader};
 use crate::lsn::Lsn;
@@ -295,7 +295,7 @@ impl Extent {
 pub(super) struct Tally {
     /// The largest reservation, in encoded bytes.
     pub(super) largest_unit: u64,
-    /// The largest body.
+    /// The largest body, or what a compressed one may stand for.
     pub(super) largest_record: u32,
 }
 
@@ -321,7 +321,10 @@ pub(super) fn tally<S: WalStore>(
                 Step::Frame { lsn, header } => {
                     let frame_end = lsn.saturating_add(header.frame_bytes());
                     if lsn >= witness && header.kind == Kind::Record {
-                        tally.largest_record = tally.largest_record.max(header.len);
+                        // What a compressed one stands for is not looked at here.
+                        let compressed = header.flags & COMPRESSED != 0;
+                        let most = if compressed { segment.max_record } else { 0 };
+                        tally.largest_record = tally.largest_record.max(header.len).max(most);
                     }
                     if !header.more() {
                         found |= frame_end == witness;

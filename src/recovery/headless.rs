@@ -129,5 +129,5 @@ fn checked<F: StoreFile>(
     let (seed, max) = (header.seed(), header.max_record);
     let mut scanner = Scanner::new(file, path, seed, base, max, base, limit)?;
     let valid = matches!(scanner.next()?, Step::Frame { .. });
-    Ok(valid.then(|| Piece { header, name: name::segment(seq), gap: None }))
+    Ok(valid.then(|| Piece { header, name: name::segment(seq), gap: None, guessed: true }))
 }

@@ -45,6 +45,8 @@ pub(crate) struct Piece {
     pub(super) name: String,
     /// Why the segment before it is not the piece before it, if so.
     pub(super) gap: Option<Gap>,
+    /// Its header was lost, and what stands for it was guessed from a neighbour's.
+    pub(super) guessed: bool,
 }
 
 /// A place where segments are missing.
@@ -321,7 +323,7 @@ fn chain_down(found: &Found, head: Option<u64>) -> (Vec<Piece>, Vec<Option<u64>>
     let mut gaps = Vec::new();
     let mut next = found.segments.values().next_back();
     while let Some((header, name, _)) = next {
-        pieces.push(Piece { header: *header, name: name.clone(), gap: None });
+        pieces.push(Piece { header: *header, name: name.clone(), gap: None, guessed: false });
         gaps.push(None);
         if head.is_some_and(|head| header.base <= head) {
             break;

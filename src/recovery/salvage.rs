@@ -46,8 +46,10 @@ pub(crate) fn route<S: WalStore>(store: &S) -> Result<Route<S>> {
 fn whole<S: WalStore>(plan: &Plan) -> Route<S> {
     let head = plan.survey.control.slot.claim.head;
     let live = plan.survey.chain.live.iter();
-    let pieces =
-        live.map(|header| Piece { header: *header, name: name::segment(header.seq), gap: None });
+    let pieces = live.map(|header| {
+        let name = name::segment(header.seq);
+        Piece { header: *header, name, gap: None, guessed: false }
+    });
     let walk = Walk::new(pieces.collect(), None, head, plan.end, Reading::Tolerant);
     Route { walk, troubles: VecDeque::new(), head, end: plan.end }
 }

@@ -102,9 +102,9 @@ impl<S: WalStore> Walk<S> {
         }
     }
 
-    /// The segments that are left.
+    /// The headers of the segments that are left, but for those that were guessed.
     pub(crate) fn headers(&self) -> impl Iterator<Item = &SegmentHeader> {
-        self.left.iter().map(|piece| &piece.header)
+        self.left.iter().filter(|piece| !piece.guessed).map(|piece| &piece.header)
     }
 
     /// Where the next frame would stand.

@@ -45,6 +45,7 @@ pub(super) fn plan<S: WalStore>(
         header: *header,
         name: name::segment(header.seq),
         gap: None,
+        guessed: false,
     });
     let pieces: Vec<_> = pieces.collect();
     let end = walk::end_of(store, &pieces, known, Reading::Exact)?;

@@ -14,7 +14,7 @@ use super::{Recovered, extent, open};
 use crate::error::{Result, WalError};
 use crate::format::control::{CONTROL_BYTES, Claim, Slot};
 use crate::format::frame::{Kind, frame_bytes, open_header, seal_header};
-use crate::format::segment::SegmentHeader;
+use crate::format::segment::{Ignored, SegmentHeader};
 use crate::format::{name, put};
 use crate::options::WalOptions;
 use crate::scan::Step;
@@ -63,6 +63,7 @@ fn header(seq: u64, base: u64, prev_seq: u64) -> SegmentHeader {
         cipher: 0,
         key_id: 0,
         key_check: [0; 16],
+        ignored: Ignored::NONE,
     }
 }
 
