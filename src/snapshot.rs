@@ -94,7 +94,7 @@ impl<S: WalStore> Snapshot<S> {
         let got = read(&file, &path, end_at, &mut end)?;
         let mut end_tag = vec![0; tag_bytes];
         read(&file, &path, whole, &mut end_tag)?;
-        let end = header.decode_end(end.get(..got).unwrap_or_default());
+        let end = header.decode_end(end.get(..got).unwrap_or_default(), &end_tag);
         let end = end.filter(|(chunks, total)| file_bytes(*chunks, *total) == Some(whole));
         let tags = |count: u64| count.saturating_mul(tag_bytes as u64);
         let Some((count, total)) = end.filter(|(count, total)| *total >= tags(*count)) else {

@@ -219,7 +219,7 @@ fn explain(file: &mut File, lsn: u64, record: &Example) {
 
 fn snapshot() -> String {
     let header = SnapshotHeader::plain(LOG_ID, HEAD);
-    let end = header.end(1, IMAGE.len() as u64);
+    let end = header.end(1, IMAGE.len() as u64, &[]);
     let parts = [&header.encode()[..], &header.chunk_header(0, IMAGE), IMAGE, &end];
     let mut file = File::new(&name::snapshot(HEAD), parts.concat());
     file.block("COHRTSNP", &[(8, "reserved"), (16, "log_id"), (8, "lsn")]);

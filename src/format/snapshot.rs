@@ -89,20 +89,22 @@ impl SnapshotHeader {
         header
     }
 
-    /// What stands behind `chunks` chunks with `total` bytes.
-    pub(crate) fn end(&self, chunks: u64, total: u64) -> [u8; END_BYTES] {
+    /// What stands behind `chunks` chunks with `total` bytes, before `tag`, which its checksum
+    /// covers.
+    pub(crate) fn end(&self, chunks: u64, total: u64, tag: &[u8]) -> [u8; END_BYTES] {
         let mut end = [0; END_BYTES];
         put(&mut end, 8, &total.to_le_bytes());
         put(&mut end, 16, &chunks.to_le_bytes());
         let crc = self.checksum(chunks, 0, end.get(8..).unwrap_or_default());
+        let crc = checksum::append(crc, tag);
         put(&mut end, 4, &crc.to_le_bytes());
         end
     }
 
     /// How many chunks and bytes stand before an end; `None` where these bytes are none.
-    pub(crate) fn decode_end(&self, bytes: &[u8]) -> Option<(u64, u64)> {
+    pub(crate) fn decode_end(&self, bytes: &[u8], tag: &[u8]) -> Option<(u64, u64)> {
         let (total, chunks) = (u64_at(bytes, 8), u64_at(bytes, 16));
-        (bytes == self.end(chunks, total)).then_some((chunks, total))
+        (bytes == self.end(chunks, total, tag)).then_some((chunks, total))
     }
 }
 
@@ -147,14 +149,15 @@ mod tests {
 
     #[test]
     fn an_end_is_told_from_everything_else() {
-        let end = HEADER.end(3, 600_000);
-        assert_eq!(HEADER.decode_end(&end), Some((3, 600_000)));
+        let end = HEADER.end(3, 600_000, b"tag");
+        assert_eq!(HEADER.decode_end(&end, b"tag"), Some((3, 600_000)));
         for bit in 0..END_BYTES * 8 {
             let mut damaged = end;
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(HEADER.decode_end(&damaged), None, "{bit}");
+            assert_eq!(HEADER.decode_end(&damaged, b"tag"), None, "{bit}");
         }
-        assert_eq!(HEADER.decode_end(&end[1..]), None);
+        assert_eq!(HEADER.decode_end(&end[1..], b"tag"), None);
+        assert_eq!(HEADER.decode_end(&end, b"gat"), None);
         assert_eq!(file_bytes(3, 600_000), Some(512 + 24 + 24 + 600_000));
         assert_eq!(file_bytes(u64::MAX, 1), None);
     }

@@ -58,11 +58,13 @@ impl<'a, F: StoreFile> Writer<'a, F> {
     /// Ends the snapshot and makes it durable.
     pub(crate) fn finish(mut self) -> Result<()> {
         self.end_chunk()?;
-        let end = self.header.end(self.chunks, self.total);
+        let seal = |cipher: &Arc<Cipher>| cipher.seal(end_place(self.chunks), &mut []);
+        let tag = self.cipher.as_ref().map(seal);
+        let tag = tag.as_ref().map_or(&[][..], |tag| &tag[..]);
+        let end = self.header.end(self.chunks, self.total, tag);
         self.put(&end)?;
-        if let Some(cipher) = &self.cipher {
-            let tag = cipher.seal(end_place(self.chunks), &mut []);
-            self.put(&tag)?;
+        if !tag.is_empty() {
+            self.put(tag)?;
         }
         guarded(|| self.file.sync()).map_err(|e| WalError::io("sync", &self.path, e))
     }

@@ -61,6 +61,14 @@ pub(crate) fn seal_chunk(file: &mut [u8], at: usize, chunk: u64) {
     file[at + 4..at + 8].copy_from_slice(&sum);
 }
 
+/// Makes the checksum of the end of an encrypted snapshot match what it holds.
+pub(crate) fn seal_end(file: &mut [u8]) {
+    let end = file.len() - 16 - 24;
+    let chunks = &file[end + 16..end + 24];
+    let sum = crc(&[&file[24..40], &file[40..48], chunks, &file[end..end + 4], &file[end + 8..]]);
+    file[end + 4..end + 8].copy_from_slice(&sum);
+}
+
 /// A copy of a store with one file changed.
 pub(crate) fn with(store: &MemStore, name: &str, change: impl FnOnce(&mut Vec<u8>)) -> MemStore {
     let mut snapshot = store.snapshot();

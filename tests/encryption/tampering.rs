@@ -3,7 +3,7 @@
 use cohort_wal::{Lsn, MemStore, Result, Wal, WalError};
 
 use crate::common::names;
-use crate::forge::{FIRST, frames, index, number, seal, seal_chunk, seal_header, with};
+use crate::forge::{FIRST, frames, index, number, seal, seal_chunk, seal_end, seal_header, with};
 use crate::{copy, refused, sealed, secret};
 
 /// A log of three segments with records of the same length, closed.
@@ -185,7 +185,12 @@ fn a_snapshot_with_good_checksums_is_refused_where_it_was_tampered_with() {
         file[600] ^= 1;
         seal_chunk(file, 512, 0);
     });
-    let end = with(&store, &name, |file| *file.last_mut().unwrap() ^= 1);
+    let rotten = with(&store, &name, |file| *file.last_mut().unwrap() ^= 1);
+    assert!(matches!(latest(&rotten), Err(WalError::Corruption { .. })), "no checksum fits");
+    let end = with(&store, &name, |file| {
+        *file.last_mut().unwrap() ^= 1;
+        seal_end(file);
+    });
     for forged in [swapped, flipped, end] {
         let refused = latest(&forged);
         assert!(matches!(refused, Err(WalError::Tampered { .. })), "{refused:?}");

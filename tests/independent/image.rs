@@ -32,7 +32,7 @@ pub(crate) fn image(
     let (total, chunks) = (number(end, 8, 8), number(end, 16, 8));
     let long = u128::from(total) + 8 * u128::from(chunks) + 512 + 24;
     if number(end, 0, 4) != 0
-        || sum(header, chunks, &end[..4], &end[8..]) != number(end, 4, 4)
+        || sum(header, chunks, &end[..4], &[&end[8..], end_tag].concat()) != number(end, 4, 4)
         || long != whole.len() as u128
     {
         return Err(damage("its end"));
