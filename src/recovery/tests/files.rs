@@ -252,7 +252,7 @@ fn the_snapshot_that_counts_must_be_there_and_stays() {
     assert_eq!(files.corrupt(), "the snapshot that CONTROL names is missing");
     files.0.insert("00000000000000000024.snap".to_owned(), b"COHRTSNP and more".to_vec());
     assert_eq!(files.corrupt(), "the header of the snapshot is damaged");
-    let whole = |header: SnapshotHeader| [&header.encode()[..], &header.end(0, 0)].concat();
+    let whole = |header: SnapshotHeader| [&header.encode()[..], &header.end(0, 0, &[])].concat();
     let header = SnapshotHeader::plain(LOG_ID, 24);
     for other in
         [SnapshotHeader { lsn: 32, ..header }, SnapshotHeader { log_id: [1; 16], ..header }]
