@@ -336,3 +336,27 @@ fn options_of_old_logs_do_not_matter() {
         assert_eq!(data(follower.next()), b"small");
     });
 }
+
+#[test]
+fn every_reader_says_where_a_batch_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = smallest().open(dir.path()).unwrap();
+    wal.append_batch(&["one", "two", "three"]).unwrap();
+    wal.append(b"alone").unwrap();
+    wal.append_batch_and_sync(&["four"]).unwrap();
+    let expected = [true, true, false, false, false];
+    let more = |records: &mut dyn Iterator<Item = Result<Record>>| -> Vec<bool> {
+        records.take(5).map(|record| record.unwrap().more()).collect()
+    };
+    assert_eq!(more(&mut wal.iter().unwrap()), expected);
+    assert_eq!(more(&mut wal.follow(wal.head_lsn()).unwrap()), expected);
+    let (mut records, mut lent) = (wal.iter().unwrap(), Vec::new());
+    while let Some(record) = records.read_next() {
+        lent.push(record.unwrap().more());
+    }
+    assert_eq!(lent, expected);
+    wal.close().unwrap();
+    assert_eq!(more(&mut smallest().salvage(dir.path()).unwrap()), expected);
+    let reader = smallest().open_read_only(dir.path()).unwrap();
+    assert_eq!(more(&mut reader.follow(reader.head_lsn()).unwrap()), expected);
+}

@@ -112,7 +112,10 @@ impl Decoder {
             return Ok(body);
         }
         let len = compress::raw_len(&body, (*max_record).into())?;
-        decompress(&body, &mut raw.renew(0..0, len)?, len)?;
+        {
+            let into = &mut *raw.renew(0..0, len)?;
+            decompress(&body, into, len)?;
+        }
         Ok(raw.lend(0..len))
     }
 }

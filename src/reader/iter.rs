@@ -174,7 +174,7 @@ impl<S: WalStore> WalIter<S> {
         };
         let scanner = self.scanner.as_ref()?;
         Some(match self.decoder.record(lsn, &header, scanner.body()) {
-            Ok(body) => Ok(RecordRef::new(lsn, body)),
+            Ok(body) => Ok(RecordRef::new(lsn, &header, body)),
             Err(flaw) => {
                 self.over = true;
                 Err(flaw_at(&self.segment, scanner.base(), lsn, &header, flaw))

@@ -4,15 +4,25 @@ use std::fmt;
 use std::ops::Deref;
 
 use crate::error::{Result, WalError};
+use crate::format::frame::Header;
 use crate::lsn::Lsn;
 use crate::scan::Body;
 
-/// A record that owns its payload.
-#[derive(Clone, PartialEq, Eq)]
+/// A record that owns its payload. Two are equal that have the same LSN and payload.
+#[derive(Clone)]
 pub struct Record {
     lsn: Lsn,
     data: Vec<u8>,
+    more: bool,
 }
+
+impl PartialEq for Record {
+    fn eq(&self, other: &Self) -> bool {
+        (self.lsn, &self.data) == (other.lsn, &other.data)
+    }
+}
+
+impl Eq for Record {}
 
 impl Record {
     /// Where the record starts.
@@ -54,6 +64,26 @@ impl Record {
         self.data.into()
     }
 
+    /// True when the next record belongs to the same batch. Who applies records one by one, as from
+    /// a [`Follow`](crate::Follow), shows others a batch as a whole by what comes with the last one.
+    ///
+    /// # Examples
+    /// ```
+    /// # use cohort_wal::{MemStore, WalOptions};
+    /// # fn main() -> cohort_wal::Result<()> {
+    /// let wal = WalOptions::new().open_store(MemStore::new())?;
+    /// wal.append_batch(&["debit", "credit"])?;
+    /// wal.append(b"alone")?;
+    /// let more: Vec<bool> = wal.iter()?.map(|r| r.unwrap().more()).collect();
+    /// assert_eq!(more, [true, false, false]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn more(&self) -> bool {
+        self.more
+    }
+
     /// Length of the payload in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -81,16 +111,32 @@ impl fmt::Debug for Record {
     }
 }
 
-/// A record whose payload is lent by the iterator that read it.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// A record whose payload is lent by the iterator that read it. Two are equal that have the same
+/// LSN and payload.
+#[derive(Clone, Copy)]
 pub struct RecordRef<'a> {
     lsn: Lsn,
     body: Body<'a>,
+    more: bool,
 }
 
+impl PartialEq for RecordRef<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        (self.lsn, self.data()) == (other.lsn, other.data())
+    }
+}
+
+impl Eq for RecordRef<'_> {}
+
 impl<'a> RecordRef<'a> {
-    pub(super) fn new(lsn: u64, body: Body<'a>) -> Self {
-        Self { lsn: Lsn::new(lsn), body }
+    pub(super) fn new(lsn: u64, header: &Header, body: Body<'a>) -> Self {
+        Self { lsn: Lsn::new(lsn), body, more: header.more() }
+    }
+
+    /// True when the next record belongs to the same batch, as [`Record::more`].
+    #[must_use]
+    pub fn more(&self) -> bool {
+        self.more
     }
 
     /// Where the record starts.
@@ -151,13 +197,13 @@ impl<'a> RecordRef<'a> {
         let mut data = Vec::new();
         data.try_reserve_exact(self.body.len()).map_err(|_| WalError::OutOfMemory)?;
         data.extend_from_slice(&self.body);
-        Ok(Record { lsn: self.lsn, data })
+        Ok(Record { lsn: self.lsn, data, more: self.more })
     }
 
     /// A copy that owns its payload.
     #[must_use]
     pub fn to_record(&self) -> Record {
-        Record { lsn: self.lsn, data: self.body.to_vec() }
+        Record { lsn: self.lsn, data: self.body.to_vec(), more: self.more }
     }
 }
 

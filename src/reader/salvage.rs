@@ -246,7 +246,7 @@ impl<S: WalStore> Salvage<S> {
         };
         let record = self.decoder.record(lsn, &header, self.walk.body());
         Some(match record {
-            Ok(body) => Ok(RecordRef::new(lsn, body)),
+            Ok(body) => Ok(RecordRef::new(lsn, &header, body)),
             Err(flaw) => {
                 let (path, base) = self.walk.place();
                 Err(flaw_at(path, base, lsn, &header, flaw))
