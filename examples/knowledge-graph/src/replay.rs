@@ -89,7 +89,8 @@ impl Replay {
 }
 
 /// Reads the graph in a directory without a lock, also beside a program that changes it: a state
-/// that it was in, and never half of a merge.
+/// that it was in, and never half of a merge. Beside a program the last changes may be missing,
+/// also durable ones: a reader shows what the log itself says to be durable.
 ///
 /// # Errors
 /// [`GraphError::Wal`], [`GraphError::Malformed`], [`GraphError::Image`].
