@@ -6,6 +6,7 @@
 //! share one directory, and every round checks what all rounds before it were told.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "the figures of the cookbook")]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};

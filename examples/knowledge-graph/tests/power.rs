@@ -6,6 +6,7 @@
 //! graphs, and none older than the last one that was acknowledged as durable.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "the figures of the cookbook")]
 
 use std::sync::Arc;
 use std::thread;
@@ -65,7 +66,7 @@ impl Run {
         let changed = match dice.below(16) {
             0..=3 => self.graph.create(&one, "thing"),
             4..=7 => {
-                let tail = "x".repeat(dice.below(700) as usize);
+                let tail = "x".repeat(usize::try_from(dice.below(700)).unwrap());
                 let texts = [format!("{} {tail}", self.serial), format!("{} more", self.serial)];
                 self.graph.observe(&one, &[&texts[0], &texts[1]])
             }
@@ -97,7 +98,7 @@ impl Run {
     fn check(&self, disk: &SimStore, owed: usize) {
         let graph = open(disk);
         let known = graph.read();
-        let held = self.states[owed..].iter().any(|state| *state == *known);
+        let held = self.states[owed..].contains(&known);
         let older = self.states.iter().rposition(|state| *state == *known);
         assert!(held, "owed state {owed} of {}, found {older:?}", self.states.len());
     }
@@ -183,7 +184,7 @@ fn a_crash_in_the_opening_after_a_crash_loses_nothing() {
 #[test]
 fn no_failing_store_call_loses_what_was_acknowledged() {
     let mut failed = 0;
-    for after in (0..240).step_by(3) {
+    for (round, after) in (0..240).step_by(3).enumerate() {
         let disk = SimStore::new(Profile::Ext4, after);
         let (mut run, mut dice) = (Run::new(&disk), Dice(after % 5));
         let kinds = [
@@ -192,7 +193,7 @@ fn no_failing_store_call_loses_what_was_acknowledged() {
             SimFaultKind::Late(std::io::ErrorKind::Other),
             SimFaultKind::Error(std::io::ErrorKind::StorageFull),
         ];
-        disk.inject(SimFault::new(kinds[after as usize % 4]).after(after));
+        disk.inject(SimFault::new(kinds[round % 4]).after(after));
         for _ in 0..80 {
             // A poisoned log goes on failing, and acknowledges nothing.
             failed += usize::from(run.step(&mut dice).is_err());
