@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 
 use cohort_wal::{FileStore, Wal};
@@ -41,21 +41,18 @@ pub(crate) fn run(dir: &Path) -> AnyResult<()> {
     newer_program(dir, &before)
 }
 
-/// Lets writers, compactions and a reader loose; returns how often was compacted and looked.
-fn work(graph: &Graph) -> AnyResult<(u64, u64)> {
+/// Lets writers and a reader loose; returns how often was compacted and looked.
+fn work(graph: &Graph) -> AnyResult<(usize, usize)> {
     graph.create("the project", "project")?;
-    let (made, done) = (AtomicU64::new(0), AtomicBool::new(false));
+    let done = AtomicBool::new(false);
     thread::scope(|scope| {
-        let made = &made;
-        let writers: Vec<_> =
-            (0..WRITERS).map(|writer| scope.spawn(move || write(graph, writer, made))).collect();
         let reader = scope.spawn(|| watch(graph, &done));
-        let compactor = scope.spawn(|| compact(graph, made, &done));
-        let written = writers.into_iter().try_for_each(join);
+        let writers: Vec<_> =
+            (0..WRITERS).map(|writer| scope.spawn(move || write(graph, writer))).collect();
+        let written: AnyResult<Vec<_>> = writers.into_iter().map(join).collect();
         done.store(true, Ordering::Release);
-        let (compactions, looks) = (join(compactor), join(reader));
-        written?;
-        Ok((compactions?, looks?))
+        let looks = join(reader)?;
+        Ok((written?.into_iter().sum(), looks))
     })
 }
 
@@ -63,11 +60,12 @@ fn join<T>(thread: ScopedJoinHandle<'_, AnyResult<T>>) -> AnyResult<T> {
     thread.join().map_err(|_| "a thread has panicked")?
 }
 
-/// Everybody is first known under an alias, and then by name.
-fn write(graph: &Graph, writer: usize, made: &AtomicU64) -> AnyResult<()> {
+/// Everybody is first known under an alias, and then by name. Returns how often it compacted.
+fn write(graph: &Graph, writer: usize) -> AnyResult<usize> {
+    let mut compactions = 0;
     for number in 0..PEOPLE {
-        let (name, alias) =
-            (format!("person {writer}.{number}"), format!("alias {writer}.{number}"));
+        let name = format!("person {writer}.{number}");
+        let alias = format!("alias {writer}.{number}");
         graph.create(&name, "person")?;
         graph.relate(&name, "works on", "the project")?;
         graph.create(&alias, "alias")?;
@@ -75,36 +73,21 @@ fn write(graph: &Graph, writer: usize, made: &AtomicU64) -> AnyResult<()> {
         graph.observe(&alias, &notes.iter().map(String::as_str).collect::<Vec<_>>())?;
         graph.relate(&alias, "wrote about", "the project")?;
         graph.merge(&alias, &name)?;
-        made.fetch_add(1, Ordering::Release);
         // Somebody needs to be sure now; everybody else waits for the interval.
         if number % 40 == 0 {
             graph.sync()?;
         }
-    }
-    Ok(())
-}
-
-/// Compacts whenever a quarter of the work was done since the last time.
-fn compact(graph: &Graph, made: &AtomicU64, done: &AtomicBool) -> AnyResult<u64> {
-    let mut compactions = 0;
-    let quarter = (WRITERS * PEOPLE / 4) as u64;
-    while !done.load(Ordering::Acquire) {
-        if made.load(Ordering::Acquire) >= quarter * (compactions + 1) {
+        // The others go on.
+        if writer == 0 && number % 100 == 50 {
             graph.compact()?;
             compactions += 1;
-        } else {
-            thread::yield_now();
         }
-    }
-    if compactions == 0 {
-        graph.compact()?;
-        compactions += 1;
     }
     Ok(compactions)
 }
 
 /// Looks at the graph until the work is done; returns how often.
-fn watch(graph: &Graph, done: &AtomicBool) -> AnyResult<u64> {
+fn watch(graph: &Graph, done: &AtomicBool) -> AnyResult<usize> {
     let mut looks = 0;
     while !done.load(Ordering::Acquire) {
         count_merges(&graph.read())?;

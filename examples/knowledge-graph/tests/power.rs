@@ -241,3 +241,37 @@ fn wait_until_durable(wal: &Wal<SimStore>, end: cohort_wal::Lsn) {
         thread::yield_now();
     }
 }
+
+/// A batch that is larger than the ring, on a full disk: the place where a log may skip bytes.
+#[test]
+fn a_merge_that_finds_the_disk_full_changes_nothing_and_succeeds_when_there_is_space() {
+    let disk = SimStore::new(Profile::Ext4, 5);
+    let graph = open(&disk);
+    graph.create("old", "thing").unwrap();
+    graph.create("new", "thing").unwrap();
+    for number in 0..30 {
+        graph.observe("old", &[&format!("{number} {}", "z".repeat(4000))]).unwrap();
+    }
+    graph.compact().unwrap();
+    let before = graph.read().clone();
+    disk.set_capacity(Some(disk.bytes()));
+    let refused = graph.merge("old", "new").unwrap_err();
+    assert!(matches!(refused, GraphError::Wal(WalError::StorageFull { .. })), "{refused}");
+    assert_eq!(*graph.read(), before);
+    // Whole or not at all also for who dies now.
+    let killed = disk.kill();
+    killed.set_capacity(None);
+    let left = open(&killed).read().clone();
+    assert!(left == before || left.entity("old").is_none());
+
+    disk.set_capacity(None);
+    graph.compact().unwrap();
+    assert_eq!(*open(&disk.power_loss()).read(), before);
+    graph.merge("old", "new").unwrap();
+    let merged = graph.read().clone();
+    graph.sync().unwrap();
+    assert_eq!(merged.entity("new").unwrap().observations.len(), 30);
+    assert_eq!(*open(&disk.power_loss()).read(), merged);
+    graph.compact().unwrap();
+    assert_eq!(*open(&disk.power_loss()).read(), merged);
+}
