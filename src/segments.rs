@@ -75,6 +75,7 @@ pub(crate) struct Epoch {
 /// the header's. All else in the header is said already.
 pub(crate) fn begin_epoch(key: Option<&ActiveKey>, header: &mut SegmentHeader) -> Epoch {
     header.cipher = if key.is_some() { AES_256_GCM } else { 0 };
+    header.extent = if key.is_some() { header.extent } else { 0 };
     header.key_id = key.map_or(0, ActiveKey::id);
     let cipher = key.map(|key| key.cipher(&context(header)));
     prove(header, cipher.as_deref());
@@ -104,17 +105,23 @@ fn context(header: &SegmentHeader) -> Context {
     Context { purpose: Purpose::Frames, salt, log_id, number: epoch }
 }
 
-/// Fails without the keys of every segment of a live chain, in ascending order. Where one is
-/// encrypted, so are all behind it: no writer goes back to plain ones while it lives.
+/// Fails without the keys of every segment of a live chain, in ascending order, and where one of
+/// them was forged.
 pub(crate) fn admit(keys: &Keys, live: &[SegmentHeader]) -> Result<()> {
-    let mut encrypted = false;
-    for header in live {
-        if encrypted && header.cipher == 0 {
-            return Err(WalError::Tampered { lsn: Lsn::new(header.base) });
-        }
-        encrypted |= cipher_of(keys, header)?.is_some();
+    live.iter().try_for_each(|header| cipher_of(keys, header).map(drop))?;
+    match live.iter().enumerate().find(|(at, _)| is_forged(live, *at)) {
+        Some((_, forged)) => Err(WalError::Tampered { lsn: Lsn::new(forged.base) }),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Whether the segment at an index of a chain is plain where there can be none: behind an encrypted
+/// one, because no writer goes back to plain ones while it lives, and before one that says so.
+pub(crate) fn is_forged(live: &[SegmentHeader], at: usize) -> bool {
+    let (before, from) = live.split_at(at.min(live.len()));
+    from.first().is_some_and(|header| header.cipher == 0)
+        && (before.iter().any(|header| header.cipher != 0)
+            || from.iter().any(SegmentHeader::is_entire))
 }
 
 /// 16 bytes that nobody had before.

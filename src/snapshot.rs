@@ -45,6 +45,8 @@ pub struct Snapshot<S: WalStore = FileStore> {
     total: u64,
     count: u64,
     at: u64,
+    /// Where the last chunk ends.
+    end_at: u64,
     chunks: u64,
     /// The chunk that is being shown, and how much of it was.
     buffer: Vec<u8>,
@@ -110,16 +112,24 @@ impl<S: WalStore> Snapshot<S> {
             total: total.saturating_sub(tags(count)),
             count,
             at: FIRST_CHUNK,
+            end_at,
             chunks: 0,
             buffer: Vec::new(),
             shown: 0,
         })
     }
 
-    /// Makes ready to show it; fails without its key, if it is encrypted.
-    fn unlock(mut self, keys: &Keys) -> Result<Self> {
-        if self.header.cipher == 0 {
-            return Ok(self);
+    /// Whether it is not encrypted.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.header.cipher == 0
+    }
+
+    /// Makes ready to show it; fails without its key, if it is encrypted, and if it is not where it
+    /// must be.
+    fn unlock(mut self, keys: &Keys, must_be: bool) -> Result<Self> {
+        if self.is_plain() {
+            let forged = WalError::Tampered { lsn: self.lsn() };
+            return if must_be { Err(forged) } else { Ok(self) };
         }
         let cipher = keys.cipher(self.header.key_id, &context(&self.header))?;
         if cipher.prove(proven(&self.block)) != self.header.key_check {
@@ -161,10 +171,11 @@ impl<S: WalStore> Snapshot<S> {
     fn next_chunk(&mut self) -> Result<bool> {
         self.buffer.clear();
         self.shown = 0;
-        if self.chunks == self.count {
-            return Ok(false);
-        }
         let damage = |at| damaged(&self.path, self.header.lsn, at, "a chunk is damaged");
+        if self.chunks == self.count {
+            // Or there would be bytes that nobody shows, and a length that is none.
+            return if self.at == self.end_at { Ok(false) } else { Err(damage(self.at)) };
+        }
         let mut header = [0; CHUNK_HEADER_BYTES];
         let got = read(&*self.file, &self.path, self.at, &mut header)?;
         let (len, crc) = (u32_at(&header, 0), u32_at(&header, 4));
@@ -216,6 +227,8 @@ pub(crate) struct Counting {
     pub(crate) log_id: LogId,
     /// `u64::MAX`: none.
     pub(crate) lsn: u64,
+    /// None but an encrypted one can.
+    pub(crate) encrypted: bool,
 }
 
 /// Says which snapshot counts now.
@@ -273,7 +286,8 @@ impl<S: WalStore> Snapshots<S> {
                 return Ok(None);
             }
             let snapshot = Snapshot::open(&*self.store, counting.log_id, counting.lsn);
-            let snapshot = snapshot.and_then(|snapshot| snapshot.unlock(&self.keys));
+            let must_be = counting.encrypted;
+            let snapshot = snapshot.and_then(|snapshot| snapshot.unlock(&self.keys, must_be));
             match snapshot.and_then(Snapshot::verify) {
                 Ok(snapshot) => return Ok(Some(snapshot)),
                 Err(error) => {
@@ -285,6 +299,26 @@ impl<S: WalStore> Snapshots<S> {
                     counting = now;
                 }
             }
+        }
+    }
+}
+
+#[cfg(feature = "aead")]
+impl<S: WalStore> Snapshots<S> {
+    /// What the snapshot that counts is encrypted with.
+    pub(crate) fn key_id(&self) -> Result<Option<u32>> {
+        let mut counting = (self.ask)()?;
+        loop {
+            if counting.lsn == u64::MAX {
+                return Ok(None);
+            }
+            let snapshot = Snapshot::open(&*self.store, counting.log_id, counting.lsn);
+            let now = (self.ask)()?;
+            // A newer one may have taken its place between the two looks.
+            if snapshot.is_ok() || now == counting {
+                return snapshot.map(|of| (!of.is_plain()).then_some(of.header.key_id));
+            }
+            counting = now;
         }
     }
 }

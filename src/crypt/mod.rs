@@ -7,7 +7,7 @@
 //! place of a kind once, whatever was cut, carried or restored from a copy.
 //!
 //! * I1. A salt is drawn for each epoch and each snapshot, and never used for another.
-//! * I2. Key bytes are zeroized when they are let go of, and appear in no `Debug` and no error.
+//! * I2. Key bytes are zeroized where they are kept, and appear in no `Debug` and no error.
 //!
 //! Without the feature `aead` nothing can be sealed: a [`Cipher`] cannot exist.
 

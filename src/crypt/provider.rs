@@ -4,10 +4,13 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A key of 256 bits. Its bytes are overwritten when it is dropped, and [`Debug`](fmt::Debug) does
-/// not show them. Draw them from a random generator; a passphrase is no key.
+use crate::sync::Arc;
+
+/// A key of 256 bits. Where it is kept its bytes are overwritten when the last clone is dropped;
+/// copies that a compiler leaves on a stack are beyond it. [`Debug`](fmt::Debug) does not show
+/// them. Draw them from a random generator; a passphrase is no key.
 #[derive(Clone)]
-pub struct Key(Zeroizing<[u8; 32]>);
+pub struct Key(Arc<Zeroizing<[u8; 32]>>);
 
 impl Key {
     /// A key of these bytes. Overwrite your own copy.
@@ -19,7 +22,7 @@ impl Key {
     /// ```
     #[must_use]
     pub fn new(bytes: [u8; 32]) -> Self {
-        Self(Zeroizing::new(bytes))
+        Self(Arc::new(Zeroizing::new(bytes)))
     }
 
     pub(super) fn bytes(&self) -> &[u8; 32] {
@@ -36,8 +39,9 @@ impl fmt::Debug for Key {
 /// Gives out keys: a keyring of your own, or what talks to one. Feature `aead`.
 ///
 /// It is asked when a log is opened, when its key is [rotated](crate::Wal::rotate_key), and when a
-/// reader comes to a segment or a snapshot; never while a lock of the log is held, and never per
-/// record. It may block.
+/// reader comes to a segment or a snapshot; never per record. Truncations read, and wait for each
+/// other while it is asked, so what takes long is better fetched beforehand. It must not call the
+/// log.
 ///
 /// # Examples
 /// ```

@@ -159,6 +159,11 @@ impl<S: WalStore> Storage<S> {
         self.live.lock().clone()
     }
 
+    /// Whether nothing of the log is plain.
+    pub(crate) fn is_entirely_encrypted(&self) -> bool {
+        self.live.lock().last().is_some_and(|segment| segment.header.is_entire())
+    }
+
     /// The newest segment that has its name.
     fn newest_seq(&self) -> u64 {
         self.live.lock().last().map_or(0, |segment| segment.header.seq)

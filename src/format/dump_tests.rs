@@ -252,6 +252,7 @@ fn dump() -> String {
         max_unit: 256 << 20,
         max_record: 64 << 20,
         cipher: 0,
+        extent: 0,
         key_id: 0,
         key_check: [0; 16],
         ignored: Ignored::NONE,

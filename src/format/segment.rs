@@ -41,6 +41,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) max_record: u32,
     /// 0: not encrypted; 1: [`AES_256_GCM`].
     pub(crate) cipher: u8,
+    /// With [`ENTIRE`]: nothing of the log before this segment is plain.
+    pub(crate) extent: u8,
     pub(crate) key_id: u32,
     /// Proves that who made this header had the key.
     pub(crate) key_check: [u8; CHECK_BYTES],
@@ -53,14 +55,16 @@ pub(crate) struct SegmentHeader {
 pub(crate) struct Ignored {
     minor: u16,
     compat: u32,
-    reserved: [u8; 3],
+    reserved: [u8; 2],
 }
 
 impl Ignored {
     /// What this version writes there.
-    pub(crate) const NONE: Self = Self { minor: MINOR, compat: 0, reserved: [0; 3] };
+    pub(crate) const NONE: Self = Self { minor: MINOR, compat: 0, reserved: [0; 2] };
 }
 
+/// No live segment before it, and no snapshot that counts.
+pub(crate) const ENTIRE: u8 = 1;
 /// The only cipher.
 pub(crate) const AES_256_GCM: u8 = 1;
 /// Bytes of that proof, and where it stands: it is about everything before.
@@ -68,6 +72,11 @@ pub(crate) const CHECK_BYTES: usize = 16;
 pub(crate) const CHECK_AT: usize = 132;
 
 impl SegmentHeader {
+    /// Whether it is proven, with its other fields, that nothing before it is plain.
+    pub(crate) fn is_entire(&self) -> bool {
+        self.cipher != 0 && self.extent & ENTIRE != 0
+    }
+
     pub(crate) fn seed(&self) -> Seed {
         Seed::new(&self.salt, self.epoch)
     }
@@ -82,7 +91,7 @@ impl SegmentHeader {
         let mut block = open_block(MAGIC);
         put(&mut block, 10, &self.ignored.minor.to_le_bytes());
         put(&mut block, 16, &self.ignored.compat.to_le_bytes());
-        put(&mut block, 125, &self.ignored.reserved);
+        put(&mut block, 126, &self.ignored.reserved);
         put(&mut block, 20, &8192_u32.to_le_bytes());
         put(&mut block, 24, &self.log_id);
         put(&mut block, 40, &self.seq.to_le_bytes());
@@ -95,7 +104,7 @@ impl SegmentHeader {
         put(&mut block, 104, &self.max_unsynced.to_le_bytes());
         put(&mut block, 112, &self.max_unit.to_le_bytes());
         put(&mut block, 120, &self.max_record.to_le_bytes());
-        put(&mut block, 124, &[self.cipher]);
+        put(&mut block, 124, &[self.cipher, self.extent]);
         put(&mut block, 128, &self.key_id.to_le_bytes());
         put(&mut block, CHECK_AT, &self.key_check);
         close_block(&mut block);
@@ -132,12 +141,13 @@ impl SegmentHeader {
             max_unit: u64_at(bytes, 112),
             max_record: u32_at(bytes, 120),
             cipher: array::<1>(bytes, 124)[0],
+            extent: array::<1>(bytes, 125)[0],
             key_id: u32_at(bytes, 128),
             key_check: array(bytes, CHECK_AT),
             ignored: Ignored {
                 minor: u16_at(bytes, 10),
                 compat: u32_at(bytes, 16),
-                reserved: array(bytes, 125),
+                reserved: array(bytes, 126),
             },
         })
     }
@@ -192,6 +202,7 @@ mod tests {
             max_unit: 1 << 28,
             max_record: 1 << 26,
             cipher: 0,
+            extent: 0,
             key_id: 0,
             key_check: [0; CHECK_BYTES],
             ignored: Ignored::NONE,

@@ -56,6 +56,8 @@ pub(super) fn flaw_at(path: &Path, base: u64, lsn: u64, header: &Header, flaw: F
 pub(super) struct Decoder {
     cipher: Option<Arc<Cipher>>,
     max_record: u32,
+    /// Nothing of the segment was written by the log.
+    forged: bool,
     opened: Block,
     raw: Block,
 }
@@ -63,7 +65,12 @@ pub(super) struct Decoder {
 impl Decoder {
     /// Goes on with another segment.
     pub(super) fn begin(&mut self, cipher: Option<Arc<Cipher>>, max_record: u32) {
-        (self.cipher, self.max_record) = (cipher, max_record);
+        (self.cipher, self.max_record, self.forged) = (cipher, max_record, false);
+    }
+
+    /// Goes on with a segment that was forged.
+    pub(super) fn begin_forged(&mut self) {
+        (self.cipher, self.forged) = (None, true);
     }
 
     /// Fails where a pad was not sealed as the segment's frames are.
@@ -87,7 +94,7 @@ impl Decoder {
         body: Body<'a>,
     ) -> Result<Body<'a>, Flaw> {
         debug_assert_eq!(header.kind, Kind::Record, "a pad has no record");
-        let plain = self.cipher.is_none() && !header.is_sealed();
+        let plain = self.cipher.is_none() && !header.is_sealed() && !self.forged;
         if plain && header.flags & COMPRESSED == 0 {
             return Ok(body);
         }
@@ -101,7 +108,10 @@ impl Decoder {
         header: &Header,
         body: Body<'a>,
     ) -> Result<Body<'a>, Flaw> {
-        let Self { cipher, max_record, opened, raw } = self;
+        let Self { cipher, max_record, forged, opened, raw } = self;
+        if *forged {
+            return Err(Flaw::Tampered);
+        }
         let body = match cipher {
             Some(cipher) if header.is_sealed() => open(cipher, lsn, header, body, opened)?,
             None if !header.is_sealed() => body,

@@ -12,7 +12,7 @@ use crate::lsn::{ALIGNMENT, Lsn, Place};
 use crate::options::WalOptions;
 use crate::recovery::{Look, current_head, current_snapshot, open_directory, survey_read_only};
 use crate::segments::{LiveSegment, admit};
-use crate::snapshot::Snapshots;
+use crate::snapshot::{Counting, Snapshots};
 use crate::store::{FileStore, StoreFile, WalStore};
 use crate::sync::Arc;
 
@@ -257,7 +257,8 @@ impl WalReader {
     #[must_use]
     pub fn snapshots(&self) -> Snapshots<FileStore> {
         let store = Arc::clone(&self.store);
-        let ask = move || current_snapshot(&*store);
+        let encrypted = self.look.live.last().is_some_and(SegmentHeader::is_entire);
+        let ask = move || Ok(Counting { encrypted, ..current_snapshot(&*store)? });
         Snapshots::new(Arc::clone(&self.store), self.keys.clone(), Arc::new(ask))
     }
 

@@ -13,7 +13,7 @@ use crate::format::segment::SegmentHeader;
 use crate::lsn::Lsn;
 use crate::options::WalOptions;
 use crate::recovery::{Found, Route, Walk, open_directory, route};
-use crate::segments::cipher_of;
+use crate::segments::{cipher_of, is_forged};
 use crate::store::{FileStore, WalStore};
 use crate::sync::Arc;
 
@@ -85,23 +85,33 @@ pub struct Salvage<S: WalStore = FileStore> {
 
 /// What opens the frames of each encrypted epoch, by its salt. A header that was guessed from a
 /// neighbour's has no proof of its own, and is of the neighbour's epoch.
-struct Ciphers(Vec<([u8; 16], Arc<Cipher>)>);
+struct Ciphers {
+    by_salt: Vec<([u8; 16], Arc<Cipher>)>,
+    /// Segments that are plain where there can be none.
+    forged: Vec<u64>,
+}
 
 impl Ciphers {
     /// Fails without the key of any of these headers.
     fn new<'a>(keys: &Keys, headers: impl Iterator<Item = &'a SegmentHeader>) -> Result<Self> {
-        let mut ciphers = Self(Vec::new());
-        for header in headers {
+        let mut live: Vec<_> = headers.copied().collect();
+        live.sort_unstable_by_key(|header| header.base);
+        let forged = (0..live.len()).filter(|at| is_forged(&live, *at));
+        let forged = forged.filter_map(|at| live.get(at)).map(|header| header.seq).collect();
+        let mut ciphers = Self { by_salt: Vec::new(), forged };
+        for header in &live {
             let cipher = cipher_of(keys, header)?;
             let is_known = ciphers.of(header).is_some();
-            ciphers.0.extend(cipher.filter(|_| !is_known).map(|cipher| (header.salt, cipher)));
+            ciphers
+                .by_salt
+                .extend(cipher.filter(|_| !is_known).map(|cipher| (header.salt, cipher)));
         }
         Ok(ciphers)
     }
 
     fn of(&self, header: &SegmentHeader) -> Option<Arc<Cipher>> {
         let is_of = |salt: &[u8; 16]| header.cipher != 0 && *salt == header.salt;
-        self.0.iter().find(|(salt, _)| is_of(salt)).map(|(_, cipher)| Arc::clone(cipher))
+        self.by_salt.iter().find(|(salt, _)| is_of(salt)).map(|(_, cipher)| Arc::clone(cipher))
     }
 }
 
@@ -284,7 +294,11 @@ impl<S: WalStore> Salvage<S> {
         let Some(header) = self.walk.header() else { return };
         let segment = Some((header.seq, header.salt));
         if self.segment != segment {
-            self.decoder.begin(self.ciphers.of(header), header.max_record);
+            if self.ciphers.forged.contains(&header.seq) {
+                self.decoder.begin_forged();
+            } else {
+                self.decoder.begin(self.ciphers.of(header), header.max_record);
+            }
             self.segment = segment;
         }
     }

@@ -8,7 +8,7 @@ use super::survey;
 use crate::control::Control;
 use crate::error::{Result, WalError};
 use crate::format::name;
-use crate::format::segment::{FIRST_FRAME, Ignored, SegmentHeader};
+use crate::format::segment::{ENTIRE, FIRST_FRAME, Ignored, SegmentHeader};
 use crate::lsn::{LSN_LIMIT, Lsn};
 use crate::options::WalOptions;
 use crate::scan::to_u64;
@@ -112,7 +112,9 @@ fn next_header(options: &WalOptions, plan: &Plan, salt: [u8; 16]) -> Result<Segm
     let epoch = plan.survey.epoch.checked_add(1).ok_or(WalError::LsnExhausted)?;
     let removed = below_head(plan).len();
     let kept = live.get(removed..).unwrap_or_default();
-    let previous = kept.iter().rev().find(|segment| segment.base < base);
+    let below = kept.iter().filter(|segment| segment.base < base);
+    let previous = below.clone().next_back();
+    let is_entire = !plan.plain_snapshot && below.clone().all(|segment| segment.cipher != 0);
     Ok(SegmentHeader {
         log_id: claim.log_id,
         seq,
@@ -126,6 +128,7 @@ fn next_header(options: &WalOptions, plan: &Plan, salt: [u8; 16]) -> Result<Segm
         max_unit: options.max_unit().max(plan.tally.largest_unit),
         max_record: options.max_record_bytes.max(plan.tally.largest_record),
         cipher: 0,
+        extent: if is_entire { ENTIRE } else { 0 },
         key_id: 0,
         key_check: [0; _],
         ignored: Ignored::NONE,

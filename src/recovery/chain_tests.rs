@@ -15,6 +15,7 @@ fn segment(seq: u64, base: u64, prev_seq: u64) -> SegmentHeader {
         max_unit: 1024,
         max_record: 512,
         cipher: 0,
+        extent: 0,
         key_id: 0,
         key_check: [0; 16],
         ignored: Ignored::NONE,

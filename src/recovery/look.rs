@@ -96,7 +96,11 @@ pub(crate) fn current_head<S: WalStore>(store: &S) -> Result<u64> {
 
 /// The snapshot of the log in `store` that counts now.
 pub(crate) fn current_snapshot<S: WalStore>(store: &S) -> Result<Counting> {
-    current_claim(store).map(|claim| Counting { log_id: claim.log_id, lsn: claim.snapshot })
+    current_claim(store).map(|claim| Counting {
+        log_id: claim.log_id,
+        lsn: claim.snapshot,
+        encrypted: false,
+    })
 }
 
 fn current_claim<S: WalStore>(store: &S) -> Result<Claim> {

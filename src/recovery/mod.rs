@@ -87,6 +87,8 @@ pub(crate) fn open<S: WalStore>(store: &S, options: &WalOptions) -> Result<Recov
 }
 
 fn lock_and_recover<S: WalStore>(store: &S, options: &WalOptions) -> Result<Recovered<S>> {
+    // Before there is a log without a key that it could be written with.
+    options.keys.active()?;
     let Some(file) = lock(store, options)? else {
         // Others create and remove CONTROL as fast as we look: no log is ever removed by us.
         return Err(WalError::AlreadyExists { path: store.locate("") });

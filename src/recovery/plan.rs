@@ -32,6 +32,8 @@ pub(super) struct Plan {
     pub(super) end: u64,
     pub(super) tally: Tally,
     pub(super) last_record: Option<u64>,
+    /// A snapshot counts, and is not encrypted.
+    pub(super) plain_snapshot: bool,
 }
 
 /// Reads names, CONTROL and every header, and resolves the chain.
@@ -71,24 +73,25 @@ pub(super) fn plan<S: WalStore>(store: &S, demand: Option<u64>) -> Result<Plan> 
     let search = Search { head, demand, behind: true };
     let extent = extent::find(store, chain, survey.witnessed, search)?;
     let (end, tally) = decide(store, chain, &extent, search)?;
-    let last_record = check_rest(store, &survey, &extent, end)?;
-    Ok(Plan { survey, extent, end, tally, last_record })
+    let (last_record, plain_snapshot) = check_rest(store, &survey, &extent, end)?;
+    Ok(Plan { survey, extent, end, tally, last_record, plain_snapshot })
 }
 
 /// What an opening reads besides the end of the log: the snapshot, and what lies before the walk as
-/// far as the last record, which it returns.
+/// far as the last record, which it returns, with whether a snapshot counts that is plain.
 pub(super) fn check_rest<S: WalStore>(
     store: &S,
     survey: &Survey,
     extent: &Extent,
     end: u64,
-) -> Result<Option<u64>> {
+) -> Result<(Option<u64>, bool)> {
     let claim = &survey.control.slot.claim;
-    survey::check_snapshot(store, &survey.listing, claim, end)?;
-    match extent.last_record.filter(|lsn| *lsn < end) {
-        Some(lsn) => Ok(Some(lsn)),
-        None => extent::last_record_before(store, &survey.chain, extent.first, claim.head),
-    }
+    let plain_snapshot = survey::check_snapshot(store, &survey.listing, claim, end)?;
+    let last_record = match extent.last_record.filter(|lsn| *lsn < end) {
+        Some(lsn) => Some(lsn),
+        None => extent::last_record_before(store, &survey.chain, extent.first, claim.head)?,
+    };
+    Ok((last_record, plain_snapshot))
 }
 
 /// The plan, or why an opening would refuse the log; the outer error says nothing about the log.

@@ -262,24 +262,25 @@ fn one_header(
     }
 }
 
-/// The snapshot that counts must be there, begin and end as one, and not be above the end.
+/// The snapshot that counts must be there, begin and end as one, and not be above the end. Whether
+/// there is one that is not encrypted.
 pub(super) fn check_snapshot<S: WalStore>(
     store: &S,
     listing: &Listing,
     claim: &Claim,
     end: u64,
-) -> Result<()> {
+) -> Result<bool> {
     let lsn = claim.snapshot;
     if lsn == u64::MAX {
-        return Ok(());
+        return Ok(false);
     }
     let path = store.locate(&name::snapshot(lsn));
     if !listing.snapshots.contains(&lsn) {
         return Err(damaged(path, lsn, "the snapshot that CONTROL names is missing"));
     }
-    Snapshot::open(store, claim.log_id, lsn)?;
+    let snapshot = Snapshot::open(store, claim.log_id, lsn)?;
     if lsn > end {
         return Err(damaged(path, lsn, "the snapshot is above the end of the log"));
     }
-    Ok(())
+    Ok(snapshot.is_plain())
 }

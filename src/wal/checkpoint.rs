@@ -89,7 +89,8 @@ impl<S: WalStore> Wal<S> {
             engine.enter_for_reading()?;
             engine.check_process()?;
             let claim = engine.backing().control().claim();
-            Ok(Counting { log_id: claim.log_id, lsn: claim.snapshot })
+            let encrypted = engine.backing().is_entirely_encrypted();
+            Ok(Counting { log_id: claim.log_id, lsn: claim.snapshot, encrypted })
         };
         // A closed log says so at once.
         ask()?;

@@ -26,7 +26,7 @@ use crate::options::{Form, WalOptions};
 use crate::recovery::RecoveryReport;
 use crate::stats::WalStats;
 use crate::store::{FileStore, WalStore};
-use crate::sync::Arc;
+use crate::sync::{Arc, Mutex};
 
 pub use durable::Durable;
 
@@ -59,6 +59,8 @@ pub struct Wal<S: WalStore = FileStore> {
     path: PathBuf,
     form: Form,
     max_batch_bytes: u64,
+    /// Held by who asks for another key until it is used.
+    rotating: Mutex<()>,
 }
 
 impl<S: WalStore> fmt::Debug for Wal<S> {

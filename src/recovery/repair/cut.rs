@@ -26,6 +26,7 @@ pub(super) struct Cut {
     at: u64,
     /// What lies from here on is written anew: no witness speaks for it yet.
     carry_from: u64,
+    plain_snapshot: bool,
     kept_records: u64,
     lost_records: u64,
     lost_bytes: u64,
@@ -51,7 +52,7 @@ pub(super) fn plan<S: WalStore>(store: &S, assessment: &Assessment, at: u64) -> 
     if at < head {
         return Err(WalError::Truncated { lsn, head: Lsn::new(head) });
     }
-    survey::check_snapshot(store, &remains.listing, &claim, u64::MAX)?;
+    let plain_snapshot = survey::check_snapshot(store, &remains.listing, &claim, u64::MAX)?;
     if claim.snapshot != u64::MAX && at < claim.snapshot {
         let why = "must not be below the snapshot that counts: rebuild CONTROL without it first";
         return Err(WalError::InvalidOption { name: "cut_at", why });
@@ -69,6 +70,7 @@ pub(super) fn plan<S: WalStore>(store: &S, assessment: &Assessment, at: u64) -> 
         head,
         at,
         carry_from: below.carry_from,
+        plain_snapshot,
         kept_records: below.records,
         lost_records: assessment
             .records
@@ -177,7 +179,8 @@ impl Cut {
             damaged_copies: remains.damaged_copies,
             witnessed: self.carry_from,
         };
-        let plan = Plan { survey, extent, end: self.at, tally, last_record: None };
+        let (end, plain_snapshot) = (self.at, self.plain_snapshot);
+        let plan = Plan { survey, extent, end, tally, last_record: None, plain_snapshot };
         let Some(locked) = file.take() else { return Err(changed()) };
         let mut options = WalOptions::new();
         options.keys = keys.clone();

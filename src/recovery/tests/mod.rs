@@ -61,6 +61,7 @@ fn header(seq: u64, base: u64, prev_seq: u64) -> SegmentHeader {
         max_unit: 4096,
         max_record: 1 << 20,
         cipher: 0,
+        extent: 0,
         key_id: 0,
         key_check: [0; 16],
         ignored: Ignored::NONE,
