@@ -12,8 +12,12 @@ mod faulty;
 mod forge;
 #[path = "encryption/nonces.rs"]
 mod nonces;
+#[path = "encryption/replaced.rs"]
+mod replaced;
 #[path = "encryption/rotation.rs"]
 mod rotation;
+#[path = "encryption/sound.rs"]
+mod sound;
 #[path = "encryption/tampering.rs"]
 mod tampering;
 

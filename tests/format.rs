@@ -34,7 +34,7 @@ fn frames(files: &Files) -> Option<Vec<Frame<'_>>> {
 
 /// What the snapshot that counts says, if there is one and it is whole.
 fn image(files: &Files) -> Option<Vec<u8>> {
-    let image = image::image(files, &Keys::new(), &control(files).ok()?);
+    let image = image::image(files, &Keys::new(), &control(files).ok()?, false);
     image.ok()?.map(|(_, image)| image)
 }
 

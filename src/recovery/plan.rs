@@ -7,8 +7,9 @@ use super::extent::{self, Extent, Search, Tally};
 use super::survey::{self, ControlView, Listing};
 use super::verdict::{Facts, Verdict};
 use crate::error::{Result, WalError};
-use crate::format::segment::AES_256_GCM;
+use crate::format::segment::{AES_256_GCM, SegmentHeader};
 use crate::format::{MAJOR, name};
+use crate::lsn::Lsn;
 use crate::store::WalStore;
 
 /// What is there, as far as names, CONTROL and headers say.
@@ -34,6 +35,15 @@ pub(super) struct Plan {
     pub(super) last_record: Option<u64>,
     /// A snapshot counts, and is not encrypted.
     pub(super) plain_snapshot: bool,
+}
+
+impl Plan {
+    /// Fails where the snapshot that counts is plain and none can be.
+    pub(super) fn refuse_forged_snapshot(&self) -> Result<()> {
+        let encrypted = self.survey.chain.live.last().is_some_and(SegmentHeader::is_entire);
+        let lsn = Lsn::new(self.survey.control.slot.claim.snapshot);
+        if encrypted && self.plain_snapshot { Err(WalError::Tampered { lsn }) } else { Ok(()) }
+    }
 }
 
 /// Reads names, CONTROL and every header, and resolves the chain.

@@ -12,7 +12,7 @@ use super::independent::{Files, Verdict, crc, read};
 use super::{options, store_of, test_keys};
 
 /// Of all names and bytes below `tests/fixtures/v1/`, but for the page that describes them.
-const FROZEN: u64 = 4_152_079_319;
+const FROZEN: u64 = 1_941_608_436;
 
 /// A log as it lies there.
 pub(crate) struct Golden {

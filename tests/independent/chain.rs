@@ -67,6 +67,11 @@ impl<'a> Segment<'a> {
         self.header[124]
     }
 
+    /// It says that nothing before it is plain.
+    pub(crate) fn is_entire(&self) -> bool {
+        self.cipher() != 0 && self.header[125] & 1 != 0
+    }
+
     /// Where its frames end at the latest: at the cut, or with the file.
     pub(crate) fn limit(&self) -> u64 {
         let end = self.base() + self.file.len().saturating_sub(8192) as u64;

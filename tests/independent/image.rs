@@ -9,6 +9,7 @@ pub(crate) fn image(
     files: &Files,
     keys: &Keys,
     control: &Slot<'_>,
+    encrypted: bool,
 ) -> Result<Option<(u64, Vec<u8>)>, Refusal> {
     let Some(lsn) = control.snapshot() else { return Ok(None) };
     let name = format!("{lsn:020}.snap");
@@ -21,6 +22,9 @@ pub(crate) fn image(
     let cipher = header[64];
     if cipher > 1 {
         return Err(Refusal::Newer(name));
+    }
+    if cipher == 0 && encrypted {
+        return Err(Refusal::Tampered(lsn));
     }
     let (whole, end_tag) = match cipher {
         0 => file.split_at(file.len()),

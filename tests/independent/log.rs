@@ -67,11 +67,13 @@ pub(crate) fn read(files: &Files, keys: &Keys) -> Result<Log, Refusal> {
     let control = control(files)?;
     let live = live(files, &control)?;
     let head = control.head();
-    if let [.., plain] = &live[..]
-        && plain.cipher() == 0
-        && let Some(encrypted) = live.iter().position(|segment| segment.cipher() != 0)
-    {
-        return Err(Refusal::Tampered(live[encrypted + 1].base()));
+    let plain = |at: &usize| {
+        live[*at].cipher() == 0
+            && (live[..*at].iter().any(|segment| segment.cipher() != 0)
+                || live[*at..].iter().any(Segment::is_entire))
+    };
+    if let Some(forged) = (0..live.len()).find(plain) {
+        return Err(Refusal::Tampered(live[forged].base()));
     }
     let found = walk(&live, head);
     let known = known_witness(&control, &live);
@@ -85,7 +87,8 @@ pub(crate) fn read(files: &Files, keys: &Keys) -> Result<Log, Refusal> {
     }
     let end = end(&found, witness, head);
     let mut verdict = verdict(&found, &live, (known, witness), end, head);
-    let image = image(files, keys, &control);
+    let encrypted = live.last().is_some_and(Segment::is_entire);
+    let image = image(files, keys, &control, encrypted);
     let refused = match (&image, control.snapshot()) {
         (Err(Refusal::Damage(..)), _) => true,
         (_, snapshot) => snapshot.is_some_and(|lsn| lsn > end),
