@@ -1,4 +1,4 @@
-//! [`KeyRing`]: a directory with a file for each key, `1.key`, `2.key`, and so on, of 64 hex digits.
+//! [`KeyRing`]: a directory with a file for each key, `1.key`, `2.key`, and so on: 64 hex digits.
 //!
 //! A file is made whole and durable before it gets its name, and is never changed or replaced: that
 //! is what [`FileStore`] is for, here as below the log. The newest key is the active one. Keep the

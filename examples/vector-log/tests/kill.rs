@@ -1,5 +1,5 @@
 //! SIGKILL: the program writes from several threads, rotates its key, and acknowledges on its
-//! standard output; it is killed again and again on one directory, and what it acknowledged is owed.
+//! standard output; it is killed again and again on one directory, and owes what it acknowledged.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "a test says how much it has tried")]

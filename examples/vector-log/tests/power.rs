@@ -75,7 +75,7 @@ fn acknowledged_changes_survive_power_loss_at_any_moment() {
         let (log, keys) = open(&disk, None).unwrap();
         let mut database = Database::default();
         disk.record();
-        for number in 0..60 {
+        for number in 0..40 {
             let before = database.state();
             database.step(number, &log, &keys);
             // What a log without a loss leads to, which is what the callers asked for.
@@ -84,7 +84,7 @@ fn acknowledged_changes_survive_power_loss_at_any_moment() {
             let moments = disk.moments();
             let last = moments.len().saturating_sub(1);
             for (place, moment) in moments.into_iter().enumerate() {
-                for crashed in moment.power_losses(3) {
+                for crashed in moment.power_losses(2) {
                     let found = database.recover(&crashed);
                     assert!(
                         found == after || place < last && found == before,
