@@ -10,9 +10,10 @@
 //!     so that the catalog outlives the truncation of the records that made it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use cohort_wal::{FileStore, Lsn, Wal, WalError, WalStore};
+use cohort_wal::{FileStore, KeyProvider, Lsn, Wal, WalError, WalOptions, WalStore};
 
 use crate::error::{Error, Result};
 use crate::record::{Batch, Change, Vector};
@@ -90,6 +91,28 @@ impl State {
     }
 }
 
+impl VectorLog<FileStore> {
+    /// Opens the encrypted log in a directory with these options, and [reads](Self::open) it.
+    ///
+    /// A plain log would open with any key, and its records would pass for authentic: whoever can
+    /// write to the directory could put one in the place of this one. So what opens without a key
+    /// is refused.
+    ///
+    /// # Errors
+    /// [`Error::NotEncrypted`]; otherwise as [`open`](Self::open).
+    pub fn open_encrypted(
+        dir: &Path,
+        options: WalOptions,
+        keys: Arc<dyn KeyProvider>,
+        manifest: Option<u64>,
+    ) -> Result<Self> {
+        if WalOptions::new().open_read_only(dir).is_ok() {
+            return Err(Error::NotEncrypted);
+        }
+        Self::open(Arc::new(options.encryption(keys).open(dir)?), manifest)
+    }
+}
+
 impl<S: WalStore> VectorLog<S> {
     /// Reads the whole log once, for the catalog and the newest checkpoint, and so that nothing is
     /// replayed of a log that was tampered with anywhere. `manifest` is the version of the one that
@@ -139,6 +162,9 @@ impl<S: WalStore> VectorLog<S> {
     /// Gives back, in order, every change that the newest checkpoint has not captured. Changes
     /// between what it has captured and its own record are among them. What a change borrows lies
     /// where the log has read it to. Returns how many there were.
+    ///
+    /// It belongs before the next checkpoint: one that another thread makes meanwhile takes away
+    /// what this is about to read.
     ///
     /// # Errors
     /// [`Error::Wal`], [`Error::UnknownRecord`].
@@ -237,9 +263,9 @@ impl<S: WalStore> VectorLog<S> {
         self.durable(lsn)
     }
 
-    /// Says that everything up to the record at `captured` is in the files that version `manifest`
-    /// of the manifest names, all of them durable, and forgets those records. Everybody else goes
-    /// on meanwhile. Where it fails it may be called again.
+    /// Says that everything up to the record at `captured`, which is durable, is in the files that
+    /// version `manifest` of the manifest names, durable as well, and forgets those records.
+    /// Everybody else goes on meanwhile. Where it fails it may be called again.
     ///
     /// # Errors
     /// [`Error::OldManifest`], [`Error::OldCheckpoint`]; [`WalError::NotARecord`] in

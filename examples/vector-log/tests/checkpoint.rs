@@ -10,7 +10,7 @@ use std::thread;
 
 use cohort_wal::sim::{Profile, SimStore};
 use cohort_wal::{Lsn, WalError};
-use vector_log::{Batch, Change, Collections, Error, VectorLog, workload};
+use vector_log::{Batch, Change, Collections, Error, VectorLog};
 
 use common::{open, replayed};
 
@@ -87,21 +87,26 @@ fn checkpoints_never_go_back() {
 
 #[test]
 fn checkpoints_beside_threads_forget_nothing_that_is_not_captured() {
-    const THREADS: usize = 3;
-    const LAST: u64 = 60;
+    const THREADS: u32 = 3;
+    const CHECKPOINTS: u64 = 150;
     let (disk, log) = log();
-    let (mut files, mut manifest) = (Collections::default(), 0);
-    let written = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            workload::write(&log, 8, &[0; THREADS], LAST, |_, _| ()).unwrap();
-            written.store(true, SeqCst);
-        });
-        // Once more when they are done, so that the files have all of it.
-        let mut done = false;
-        while !done {
-            done = written.load(SeqCst);
-            let Some(captured) = log.wal().last_lsn() else { continue };
+    (0..THREADS).for_each(|collection| log.create(collection, 1, "points").unwrap());
+    let mut files = Collections::default();
+    let ended = AtomicBool::new(false);
+    let written: Vec<u64> = thread::scope(|scope| {
+        let (log, ended) = (&log, &ended);
+        let upsert = move |collection| {
+            let mut next = 0;
+            while !ended.load(SeqCst) {
+                log.upsert(collection, next, &[0.5], b"").unwrap();
+                next += 1;
+            }
+            next
+        };
+        let writers = (0..THREADS).map(|collection| scope.spawn(move || upsert(collection)));
+        let writers: Vec<_> = writers.collect();
+        for manifest in 1..=CHECKPOINTS {
+            let captured = log.wal().last_lsn().unwrap();
             log.wal().wait_durable(captured).unwrap();
             log.replay(|lsn, change| {
                 if lsn <= captured {
@@ -109,16 +114,56 @@ fn checkpoints_beside_threads_forget_nothing_that_is_not_captured() {
                 }
             })
             .unwrap();
-            manifest += 1;
             log.checkpoint(captured, manifest).unwrap();
-            // Losing what comes behind the checkpoint's record costs nothing below it.
-            if manifest % 4 == 0 {
-                let (after, _) = open(&disk.power_loss(), Some(manifest)).unwrap();
-                workload::held(&replayed(&after, &files), THREADS).unwrap();
-            }
         }
+        ended.store(true, SeqCst);
+        writers.into_iter().map(|writer| writer.join().unwrap()).collect()
     });
-    println!("{manifest} checkpoints");
-    assert_eq!(workload::held(&files, THREADS).unwrap(), [LAST; THREADS]);
-    assert!(manifest > 2);
+    println!("{CHECKPOINTS} checkpoints beside {written:?} upserts");
+    let (after, _) = open(&disk.power_loss(), Some(CHECKPOINTS)).unwrap();
+    let found = replayed(&after, &files);
+    for (collection, written) in (0..).zip(written) {
+        let points = &found.get(collection).unwrap().points;
+        assert!(points.keys().copied().eq(0..written), "{} of {written}", points.len());
+    }
+}
+
+#[test]
+fn no_change_stands_behind_the_drop_of_its_collection() {
+    const ROUNDS: u64 = 300;
+    let (_, log) = log();
+    log.create(1, 1, "one").unwrap();
+    let ended = AtomicBool::new(false);
+    let upserts: u64 = thread::scope(|scope| {
+        let upsert = || {
+            let mut done = 0;
+            while !ended.load(SeqCst) {
+                match log.upsert(1, done, &[0.5], b"") {
+                    Ok(_) => done += 1,
+                    Err(Error::NoCollection { .. }) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            done
+        };
+        let writers: Vec<_> = (0..2).map(|_| scope.spawn(upsert)).collect();
+        for _ in 0..ROUNDS {
+            log.drop_collection(1).unwrap();
+            log.create(1, 1, "one").unwrap();
+        }
+        ended.store(true, SeqCst);
+        writers.into_iter().map(|writer| writer.join().unwrap()).sum()
+    });
+    let (mut there, mut seen) = (false, 0);
+    log.replay(|lsn, change| match change {
+        Change::Create { .. } => there = true,
+        Change::Drop { .. } => there = false,
+        _ => {
+            assert!(there, "acknowledged at LSN {lsn}, and means nothing");
+            seen += 1;
+        }
+    })
+    .unwrap();
+    assert_eq!(seen, upserts);
+    println!("{seen} upserts beside {ROUNDS} drops");
 }

@@ -108,6 +108,18 @@ fn a_forged_record_is_tampering_wherever_it_is() {
 }
 
 #[test]
+fn a_plain_log_in_the_place_of_the_encrypted_one_is_tampering() {
+    let crashed = Crashed::new();
+    std::fs::remove_dir_all(crashed.log()).unwrap();
+    let log = VectorLog::open(Arc::new(smallest().open(crashed.log()).unwrap()), None).unwrap();
+    workload::write(&log, DIMS, &[0], 1, |_, _| ()).unwrap();
+    log.wal().close().unwrap();
+    let before = files(&crashed.log());
+    crashed.refused(&crashed.keys(), &[], 4, "tampered with");
+    assert!(before == files(&crashed.log()), "nothing was touched");
+}
+
+#[test]
 fn a_torn_tail_is_cut_where_it_begins_and_costs_nothing_that_was_acknowledged() {
     let crashed = Crashed::new();
     let newest = segments(&crashed.log()).pop().unwrap();
