@@ -19,7 +19,7 @@ const MIB: f64 = 1024.0 * 1024.0;
 
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 2_000)]
     points: usize,
     #[arg(long, default_value_t = 768)]
     dims: u32,

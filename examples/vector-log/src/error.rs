@@ -14,7 +14,7 @@ pub enum Error {
     /// The log failed; [`WalError`] says what to do. With [`WalError::WrongKey`] and
     /// [`WalError::Tampered`] nothing of it was used.
     Wal(WalError),
-    /// The log is a plain one: somebody has put it in the place of the encrypted one.
+    /// There are plain segments: somebody has put them in the place of encrypted ones.
     NotEncrypted,
     /// The key ring failed.
     Keys(io::Error),
@@ -70,7 +70,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Wal(error) => fmt::Display::fmt(error, f),
-            Self::NotEncrypted => f.write_str("the log is not encrypted, so nothing is authentic"),
+            Self::NotEncrypted => {
+                f.write_str("the oldest record is not encrypted, so nobody knows who wrote it")
+            }
             Self::Keys(error) => write!(f, "key ring: {error}"),
             Self::NotAKey { id } => write!(f, "key ring: file {id} holds no 64 hex digits"),
             Self::UnknownRecord { lsn } => {

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use cohort_wal::inspect::Inspection;
 use cohort_wal::{FileStore, KeyProvider, Lsn, Wal, WalError, WalOptions, WalStore};
 
 use crate::error::{Error, Result};
@@ -94,9 +95,10 @@ impl State {
 impl VectorLog<FileStore> {
     /// Opens the encrypted log in a directory with these options, and [reads](Self::open) it.
     ///
-    /// A plain log would open with any key, and its records would pass for authentic: whoever can
-    /// write to the directory could put one in the place of this one. So what opens without a key
-    /// is refused.
+    /// Plain segments open with any key, as those of a log do that was not encrypted at first, and
+    /// their records would pass for authentic: whoever can write to the directory could put some in
+    /// the place of the oldest ones, or of all. There are none behind an encrypted one, so it is
+    /// enough to see whether the oldest record can be read without a key.
     ///
     /// # Errors
     /// [`Error::NotEncrypted`]; otherwise as [`open`](Self::open).
@@ -106,7 +108,12 @@ impl VectorLog<FileStore> {
         keys: Arc<dyn KeyProvider>,
         manifest: Option<u64>,
     ) -> Result<Self> {
-        if WalOptions::new().open_read_only(dir).is_ok() {
+        // What is no log, or a damaged one, is for the opening to judge.
+        if let Ok(inspection) = Inspection::open(dir)
+            && let Some(head) = inspection.head_lsn()
+            && let Ok(mut records) = inspection.iter_from(head)
+            && let Some(Ok(_)) = records.read_next()
+        {
             return Err(Error::NotEncrypted);
         }
         Self::open(Arc::new(options.encryption(keys).open(dir)?), manifest)

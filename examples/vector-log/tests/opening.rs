@@ -120,6 +120,16 @@ fn a_plain_log_in_the_place_of_the_encrypted_one_is_tampering() {
 }
 
 #[test]
+fn plain_segments_before_encrypted_ones_are_tampering() {
+    let crashed = Crashed::new();
+    // Collections, as somebody without the key would like them to be.
+    forge::make_plain(&segments(&crashed.log())[0], &[1, 9, 0, 0, 0, 1, 0, 0, 0]);
+    let before = files(&crashed.log());
+    crashed.refused(&crashed.keys(), &[], 4, "tampered with");
+    assert!(before == files(&crashed.log()), "nothing was touched");
+}
+
+#[test]
 fn a_torn_tail_is_cut_where_it_begins_and_costs_nothing_that_was_acknowledged() {
     let crashed = Crashed::new();
     let newest = segments(&crashed.log()).pop().unwrap();

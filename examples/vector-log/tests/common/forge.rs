@@ -60,3 +60,22 @@ pub(crate) fn flip(segment: &Path, place: isize, sealed: bool) -> u64 {
     std::fs::write(segment, &file).unwrap();
     lsn(&file, &frame)
 }
+
+/// Makes a segment a plain one, which needs no key, with these bytes at the beginning of each
+/// record and `A` behind them.
+pub(crate) fn make_plain(segment: &Path, beginning: &[u8]) {
+    let mut file = std::fs::read(segment).unwrap();
+    for frame in frames(&file) {
+        file[frame.start + 12] &= !0x40;
+        let body = usize::try_from(number(&file, frame.start + 4, 4)).unwrap();
+        let body = &mut file[frame.start + 16..frame.start + 16 + body];
+        body.fill(b'A');
+        body[..beginning.len()].copy_from_slice(beginning);
+        seal(&mut file, frame.start);
+    }
+    file[124..148].fill(0);
+    let sum = crc(&[&file[..508]]);
+    file[508..512].copy_from_slice(&sum);
+    file.copy_within(..512, 4096);
+    std::fs::write(segment, &file).unwrap();
+}
