@@ -25,10 +25,12 @@ mod versions;
 
 use cohort_wal::{MemSnapshot, MemStore, WalOptions};
 
+#[cfg(all(feature = "lz4", feature = "aead"))]
 use expected::Said;
 use independent::{Files, Keys};
 
 /// A log, the features it needs, and what it says.
+#[cfg(all(feature = "lz4", feature = "aead"))]
 struct Fixture {
     name: &'static str,
     needs: &'static [&'static str],

@@ -26,7 +26,9 @@ use crate::options::{Form, WalOptions};
 use crate::recovery::RecoveryReport;
 use crate::stats::WalStats;
 use crate::store::{FileStore, WalStore};
-use crate::sync::{Arc, Mutex};
+use crate::sync::Arc;
+#[cfg(feature = "aead")]
+use crate::sync::Mutex;
 
 pub use durable::Durable;
 
@@ -60,6 +62,7 @@ pub struct Wal<S: WalStore = FileStore> {
     form: Form,
     max_batch_bytes: u64,
     /// Held by who asks for another key until it is used.
+    #[cfg(feature = "aead")]
     rotating: Mutex<()>,
 }
 

@@ -10,7 +10,7 @@ use crate::options::WalOptions;
 use crate::recovery;
 use crate::ring::Ring;
 use crate::store::{FileStore, WalStore};
-use crate::sync::{Arc, Mutex, cores};
+use crate::sync::{Arc, cores};
 
 impl WalOptions {
     /// Opens the log in the directory `dir`, recovering it first.
@@ -109,7 +109,8 @@ impl WalOptions {
             path,
             form: self.form(),
             max_batch_bytes: self.max_batch_bytes,
-            rotating: Mutex::new(()),
+            #[cfg(feature = "aead")]
+            rotating: crate::sync::Mutex::new(()),
         })
     }
 }
