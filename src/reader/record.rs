@@ -64,8 +64,8 @@ impl Record {
         self.data.into()
     }
 
-    /// True when the next record belongs to the same batch. Who applies records one by one, as from
-    /// a [`Follow`](crate::Follow), shows others a batch as a whole by what comes with the last one.
+    /// True when the next record belongs to the same batch. Who applies records one by one, as
+    /// from a [`Follow`](crate::Follow), shows a batch to others when its last one is applied.
     ///
     /// # Examples
     /// ```
