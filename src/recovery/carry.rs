@@ -61,14 +61,22 @@ pub(super) fn carry<S: WalStore>(
     Ok(whole)
 }
 
-/// Calls `with` for each frame that is to be carried, with its body and padding: opened, where it
-/// was sealed, with room for another tag; empty for a pad. False when one is not what it was.
+/// The body of a frame with its padding, empty for a pad.
+enum Bytes<'a> {
+    /// As it is in its segment, and will be.
+    Lent(&'a [u8]),
+    /// What was sealed, with room for another tag.
+    Opened(&'a mut [u8]),
+}
+
+/// Calls `with` for each frame that is to be carried, with its body. False when one is not what it
+/// was.
 fn each<S: WalStore>(
     store: &S,
     keys: &Keys,
     plan: &Plan,
     header: &SegmentHeader,
-    mut with: impl FnMut(u64, &Header, &mut [u8]) -> Result<()>,
+    mut with: impl FnMut(u64, &Header, Bytes<'_>) -> Result<()>,
 ) -> Result<bool> {
     let (mut reached, mut body) = (header.base, Vec::new());
     for (segment, from, to) in plan.survey.chain.pieces(header.base, plan.end) {
@@ -85,11 +93,13 @@ fn each<S: WalStore>(
                         return Ok(false);
                     }
                     reached = lsn.saturating_add(frame.frame_bytes());
+                    let Some(cipher) = &cipher else {
+                        with(lsn, &frame, Bytes::Lent(scanner.padded_body()))?;
+                        continue;
+                    };
                     copy(&scanner, &mut body)?;
-                    if let Some(cipher) = &cipher {
-                        open(cipher, lsn, &frame, &scanner, &mut body)?;
-                    }
-                    with(lsn, &frame, &mut body)?;
+                    open(cipher, lsn, &frame, &scanner, &mut body)?;
+                    with(lsn, &frame, Bytes::Opened(&mut body))?;
                 }
                 Step::End => break,
                 Step::Invalid { .. } => return Ok(false),
@@ -144,7 +154,7 @@ struct Sink<'a, F> {
 }
 
 impl<F: StoreFile> Sink<'_, F> {
-    fn frame(&mut self, lsn: u64, from: &Header, body: &mut [u8]) -> Result<()> {
+    fn frame(&mut self, lsn: u64, from: &Header, body: Bytes<'_>) -> Result<()> {
         let (seed, cipher) = (self.epoch.seed, self.epoch.cipher.as_deref());
         // Everything below the new segment's base is durable; what is in it is not, yet.
         let durable = Some(self.durable);
@@ -164,10 +174,15 @@ impl<F: StoreFile> Sink<'_, F> {
             });
         }
         let mut header = frame::open_header(from.kind, from.flags, from.len, from.body_crc);
-        if let Some(cipher) = cipher {
-            let crc = codec::seal_body(cipher, lsn, &header, body);
-            header = frame::open_header(from.kind, from.flags, from.len, crc);
-        }
+        let body = match (cipher, body) {
+            (Some(cipher), Bytes::Opened(body)) => {
+                let crc = codec::seal_body(cipher, lsn, &header, body);
+                header = frame::open_header(from.kind, from.flags, from.len, crc);
+                &*body
+            }
+            (None, Bytes::Opened(body)) => &*body,
+            (_, Bytes::Lent(body)) => body,
+        };
         frame::seal_header(&mut header, seed, lsn, durable);
         self.push(&header)?;
         self.push(body)
