@@ -101,7 +101,8 @@ impl Decoder {
         self.decode(lsn, header, body)
     }
 
-    #[cold]
+    // PERF: out of the way of plain records, which are decoded where they are read.
+    #[inline(never)]
     fn decode<'a>(
         &'a mut self,
         lsn: u64,

@@ -16,9 +16,10 @@ impl<S: WalStore> Wal<S> {
     /// Buffered: the record has its place in the order, and is lost with the process.
     ///
     /// # Concurrency
-    /// Lock-free while the ring has room: no mutex, no allocation, no system call. With a full
-    /// ring it writes to the operating system, and at the bound on unsynced bytes it waits for a
-    /// sync. A record larger than the ring's limit briefly holds up other appenders.
+    /// Lock-free while the ring has room: no mutex, no allocation, no system call; with encryption
+    /// a shared lock that nobody takes for writing meanwhile. With a full ring it writes to the
+    /// operating system, and at the bound on unsynced bytes it waits for a sync. A record larger
+    /// than the ring's limit briefly holds up other appenders.
     ///
     /// # Errors
     /// [`WalError::RecordTooLarge`]; [`WalError::StorageFull`] with a full ring on a full disk,
