@@ -55,69 +55,56 @@ fn floor(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// The time of so many calls, at most `most` at a time; the ring is emptied between them.
+fn bursts(wal: &Wal<MemStore>, most: u64, mut left: u64, mut call: impl FnMut()) -> Duration {
+    let mut spent = Duration::ZERO;
+    while left > 0 {
+        let now = left.min(most);
+        let begun = Instant::now();
+        (0..now).for_each(|_| call());
+        spent += begun.elapsed();
+        left -= now;
+        wal.sync().expect("syncs");
+    }
+    spent
+}
+
 /// Encode, reserve, copy, publish; one thread.
 fn alone(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("append");
     let wal = log();
     for size in SIZES {
-        let record = vec![7_u8; size];
+        let (record, most) = (vec![7_u8; size], burst(size));
         group.throughput(Throughput::Elements(1));
         group.bench_function(BenchmarkId::new("burst", size), |bencher| {
-            bencher.iter_custom(|mut left| {
-                let mut spent = Duration::ZERO;
-                while left > 0 {
-                    let now = left.min(burst(size));
-                    let begun = Instant::now();
-                    for _ in 0..now {
-                        black_box(wal.append(black_box(&record)).expect("appends"));
-                    }
-                    spent += begun.elapsed();
-                    left -= now;
-                    wal.sync().expect("syncs");
-                }
-                spent
+            bencher.iter_custom(|count| {
+                bursts(&wal, most, count, || {
+                    black_box(wal.append(black_box(&record)).expect("appends"));
+                })
             });
         });
         // Eight to a reservation.
-        let batch = vec![record; 8];
+        let batch = vec![record.clone(); 8];
         group.throughput(Throughput::Elements(8));
         group.bench_function(BenchmarkId::new("batch_of_8", size), |bencher| {
-            bencher.iter_custom(|mut left| {
-                let mut spent = Duration::ZERO;
-                while left > 0 {
-                    let now = left.min(burst(size) / 8);
-                    let begun = Instant::now();
-                    for _ in 0..now {
-                        black_box(wal.append_batch(black_box(&batch)).expect("appends"));
-                    }
-                    spent += begun.elapsed();
-                    left -= now;
-                    wal.sync().expect("syncs");
-                }
-                spent
+            bencher.iter_custom(|count| {
+                bursts(&wal, most / 8, count, || {
+                    black_box(wal.append_batch(black_box(&batch)).expect("appends"));
+                })
             });
         });
         // What a builder of batches could save at most: the records are made when they are
         // appended, into a buffer that is used again.
-        let (mut buffer, one) = (Vec::new(), vec![7_u8; size]);
+        let mut buffer = Vec::new();
         group.bench_function(BenchmarkId::new("batch_of_8_built", size), |bencher| {
-            bencher.iter_custom(|mut left| {
-                let mut spent = Duration::ZERO;
-                while left > 0 {
-                    let now = left.min(burst(size) / 8);
-                    let begun = Instant::now();
-                    for _ in 0..now {
-                        buffer.clear();
-                        (0..8).for_each(|_| buffer.extend_from_slice(black_box(&one)));
-                        let records: [&[u8]; 8] =
-                            std::array::from_fn(|at| &buffer[at * size..(at + 1) * size]);
-                        black_box(wal.append_batch(black_box(&records)).expect("appends"));
-                    }
-                    spent += begun.elapsed();
-                    left -= now;
-                    wal.sync().expect("syncs");
-                }
-                spent
+            bencher.iter_custom(|count| {
+                bursts(&wal, most / 8, count, || {
+                    buffer.clear();
+                    (0..8).for_each(|_| buffer.extend_from_slice(black_box(&record)));
+                    let records: [&[u8]; 8] =
+                        std::array::from_fn(|at| &buffer[at * size..(at + 1) * size]);
+                    black_box(wal.append_batch(black_box(&records)).expect("appends"));
+                })
             });
         });
     }

@@ -12,8 +12,8 @@ use crate::sync::{Arc, AtomicU32, CachePadded, Ordering, RwLock, RwLockReadGuard
 pub(super) struct Sealing {
     /// The checksum state of the epoch.
     seed: CachePadded<AtomicU32>,
-    /// Nobody waits for it: who reads it has a reservation or the pause, who writes it knows that
-    /// there are no others.
+    /// No append waits for it: it is written while nobody has a reservation, and by one thread. Who
+    /// has none, and asks for the key, may wait for that moment.
     cipher: RwLock<Option<Arc<Cipher>>>,
 }
 
@@ -31,7 +31,7 @@ impl Sealing {
         Seed(self.seed.load(Ordering::Relaxed))
     }
 
-    /// The cipher. From inside a reservation, or holding the pause.
+    /// The cipher. From inside a reservation, or holding the pause or the write stage.
     pub(super) fn cipher(&self) -> RwLockReadGuard<'_, Option<Arc<Cipher>>> {
         self.cipher.read()
     }
