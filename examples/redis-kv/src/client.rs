@@ -1,6 +1,6 @@
 //! A client, as small as it can be: for the torture run and for tests.
 
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ impl Client {
     /// # Errors
     /// Those of the connection.
     pub fn reply(&mut self) -> io::Result<Reply> {
-        Reply::read_from(&mut self.0)
+        read_reply(&mut self.0)
     }
 
     /// Asks and waits for the reply.
@@ -61,5 +61,34 @@ impl Client {
     pub fn ask(&mut self, arguments: &[&str]) -> io::Result<Reply> {
         self.send(&encode(arguments))?;
         self.reply()
+    }
+}
+
+fn read_reply(from: &mut impl BufRead) -> io::Result<Reply> {
+    let broken = || io::Error::from(io::ErrorKind::InvalidData);
+    let mut line = String::new();
+    from.read_line(&mut line)?;
+    let line = line.strip_suffix("\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    let (kind, text) = line.split_at_checked(1).ok_or_else(broken)?;
+    let count = || text.parse::<u64>().map_err(|_| broken());
+    match (kind, text) {
+        ("+", _) => Ok(Reply::Status(text.to_owned().into())),
+        ("-", _) => Ok(Reply::Error(text.to_owned().into())),
+        (":", _) => Ok(Reply::Integer(count()?)),
+        ("$", "-1") => Ok(Reply::Bulk(None)),
+        ("$", _) => {
+            let (length, mut bulk) = (count()?, Vec::new());
+            from.by_ref().take(length + 2).read_to_end(&mut bulk)?;
+            if bulk.len() as u64 != length + 2 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let bulk = bulk.strip_suffix(b"\r\n").ok_or_else(broken)?;
+            Ok(Reply::Bulk(Some(bulk.into())))
+        }
+        ("*", _) => {
+            let replies = (0..count()?).map(|_| read_reply(from));
+            replies.collect::<io::Result<_>>().map(Reply::Array)
+        }
+        _ => Err(broken()),
     }
 }

@@ -32,25 +32,25 @@ impl Command {
     ///
     /// # Errors
     /// What to tell the client.
-    pub fn parse(request: Vec<Vec<u8>>) -> Result<Self, Reply> {
-        let mut arguments = request.into_iter();
-        let name = arguments.next().unwrap_or_default().to_ascii_uppercase();
-        let rest: Vec<Bytes> = arguments.map(Bytes::from).collect();
-        Ok(match (&*name, &*rest) {
-            (b"GET", [key]) => Self::Run(Operation::Get(key.clone())),
-            (b"SET", [key, value]) => Self::Run(Operation::Set(key.clone(), value.clone())),
+    pub fn parse(request: &[&[u8]]) -> Result<Self, Reply> {
+        let (name, rest) = request.split_first().map_or((&b""[..], request), |(n, r)| (*n, r));
+        let name = name.to_ascii_uppercase();
+        let keys = || rest.iter().map(|key| Bytes::from(*key)).collect();
+        Ok(match (&*name, rest) {
+            (b"GET", [key]) => Self::Run(Operation::Get((*key).into())),
+            (b"SET", [key, value]) => Self::Run(Operation::Set((*key).into(), (*value).into())),
             (b"SET", [_, _, _, ..]) => {
                 return Err(Reply::error("ERR syntax error: SET takes no options here"));
             }
-            (b"DEL" | b"UNLINK", [_, ..]) => Self::Run(Operation::Del(rest)),
-            (b"EXISTS", [_, ..]) => Self::Run(Operation::Exists(rest)),
+            (b"DEL" | b"UNLINK", [_, ..]) => Self::Run(Operation::Del(keys())),
+            (b"EXISTS", [_, ..]) => Self::Run(Operation::Exists(keys())),
             (b"DBSIZE", []) => Self::Run(Operation::DbSize),
             (b"FLUSHALL" | b"FLUSHDB", _) => Self::Run(Operation::FlushAll),
             (b"MULTI", []) => Self::Multi,
             (b"EXEC", []) => Self::Exec,
             (b"DISCARD", []) => Self::Discard,
             (b"PING", []) => Self::Say(Reply::Status("PONG".into())),
-            (b"PING" | b"ECHO", [text]) => Self::Say(Reply::Bulk(Some(text.clone()))),
+            (b"PING" | b"ECHO", [text]) => Self::Say(Reply::Bulk(Some((*text).into()))),
             (b"INFO", _) => Self::Info,
             (b"QUIT", []) => Self::Quit,
             (b"SHUTDOWN", _) => Self::Shutdown,
@@ -88,11 +88,11 @@ fn hello() -> Reply {
 }
 
 /// The two settings that `redis-benchmark` asks for.
-fn config(name: &Bytes) -> Reply {
-    let value = match &**name {
+fn config(name: &[u8]) -> Reply {
+    let value = match name {
         b"appendonly" => "yes",
         b"save" => "",
         _ => return Reply::Array(Vec::new()),
     };
-    Reply::Array(vec![Reply::Bulk(Some(name.clone())), Reply::text(value)])
+    Reply::Array(vec![Reply::Bulk(Some(name.into())), Reply::text(value)])
 }

@@ -1,114 +1,202 @@
 //! One client: requests in, replies out, in order.
 //!
-//! Replies wait in memory until the connection would have to wait for more bytes. Then, and only
-//! then, one wait makes durable what all of them depend on, and they leave. So a pipeline shares
-//! its fsyncs with itself, and with all other connections that wait at that time.
+//! Replies wait in memory until the end of the turn of the worker that has the connection. Then
+//! what all of them depend on has been made durable, by one wait, and they leave.
 //!
 //! I1. A reply leaves when what it depends on is durable. If it will not be, an error leaves in its
-//!     place, and in that of every reply that waited with it.
-//! I2. What waits is bounded in number and in bytes; who does not read is waited for alone, and
-//!     not for ever.
+//!     place, and in that of every reply of this connection that waited with it.
+//! I2. What waits is bounded in number and in bytes; from who does not take its replies nothing
+//!     more is read.
 
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::mem;
-use std::net::TcpStream;
 
-use cohort_wal::{Lsn, WalStore};
+use cohort_wal::{Lsn, WalError, WalStore};
+use mio::event::Event;
+use mio::net::TcpStream;
 
 use crate::command::Command;
 use crate::db::Operation;
-use crate::resp::{self, MAX_ARGUMENTS, MAX_REQUEST_BYTES, Reply, RequestError};
+use crate::resp::{MAX_ARGUMENTS, MAX_REQUEST_BYTES, ProtocolError, Reply, Requests};
 use crate::server::Server;
 
-const BUFFER_BYTES: usize = 64 << 10;
 /// Replies that wait at most, and their bytes.
 const MAX_WAITING: usize = 4096;
 const MAX_WAITING_BYTES: usize = 1 << 20;
+/// What is read of one client before it is the next one's turn.
+const MAX_TURN_BYTES: usize = 1 << 20;
+/// Memory for replies that a connection keeps.
+const KEPT_BYTES: usize = 16 << 10;
 
-/// Serves a client until it leaves, breaks the protocol, or the server stops.
-///
-/// # Errors
-/// Those of the connection, and of the log.
-pub(crate) fn serve<S: WalStore>(server: &Server<S>, stream: &TcpStream) -> io::Result<()> {
-    let replies = Replies { server, stream, waiting: Vec::new(), bytes: 0, depends_on: None };
-    let mut session = Session { server, queue: None, ended: false };
-    let mut requests = BufReader::with_capacity(BUFFER_BYTES, replies);
-    while !session.ended {
-        match resp::read_request(&mut requests) {
-            Ok(Some(request)) if request.is_empty() => {}
-            Ok(Some(request)) => {
-                let (reply, depends_on) = session.answer(request);
-                requests.get_mut().push(reply, depends_on)?;
-            }
-            Ok(None) => break,
-            Err(RequestError::Protocol(why)) => {
-                let reply = Reply::error(format!("ERR Protocol error: {why}"));
-                requests.get_mut().push(Some(reply), None)?;
-                break;
-            }
-            Err(RequestError::Io(error)) => return Err(error),
-        }
-    }
-    requests.get_mut().send()
-}
-
-/// Replies on their way out, and the bytes on their way in: to read is to send first.
-struct Replies<'a, S: WalStore> {
-    server: &'a Server<S>,
-    stream: &'a TcpStream,
+/// A client that is connected, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: TcpStream,
+    requests: Requests,
+    session: Session,
+    /// Replies that may depend on what is not durable.
     waiting: Vec<Reply>,
-    bytes: usize,
+    waiting_bytes: usize,
     depends_on: Option<Lsn>,
+    /// Replies that may leave; those before `sent` have left.
+    out: Vec<u8>,
+    sent: usize,
+    /// Nothing was taken since somebody looked.
+    stuck: bool,
+    /// There may be something to read.
+    readable: bool,
 }
 
-impl<S: WalStore> Read for Replies<'_, S> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.send()?;
-        // What the client still sends would keep the connection alive for ever.
-        if self.server.is_stopping() { Ok(0) } else { self.stream.read(into) }
-    }
-}
-
-impl<S: WalStore> Replies<'_, S> {
-    fn push(&mut self, reply: Option<Reply>, depends_on: Option<Lsn>) -> io::Result<()> {
-        let Some(reply) = reply else { return Ok(()) };
-        self.bytes += reply.weight();
-        self.waiting.push(reply);
-        self.depends_on = self.depends_on.max(depends_on);
-        if self.waiting.len() < MAX_WAITING && self.bytes < MAX_WAITING_BYTES {
-            return Ok(());
+impl Connection {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            requests: Requests::default(),
+            session: Session::default(),
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+            depends_on: None,
+            out: Vec::new(),
+            sent: 0,
+            stuck: false,
+            readable: false,
         }
-        self.send()
     }
 
-    /// Waits until all replies may leave, and sends them.
-    fn send(&mut self) -> io::Result<()> {
-        if self.waiting.is_empty() {
-            return Ok(());
+    /// Takes note of what the system says.
+    pub(crate) fn notice(&mut self, event: &Event) {
+        self.readable |= event.is_readable() || event.is_error();
+    }
+
+    /// Reads and runs what has arrived; returns what must be durable before
+    /// [`finish`](Self::finish).
+    pub(crate) fn work<S: WalStore>(
+        &mut self,
+        server: &Server<S>,
+        buffer: &mut [u8],
+    ) -> Option<Lsn> {
+        self.send();
+        let mut taken = 0;
+        loop {
+            self.answer(server);
+            let enough = self.is_full() || taken >= MAX_TURN_BYTES;
+            if enough || self.session.ended || !self.readable {
+                return self.depends_on;
+            }
+            match self.stream.read(buffer) {
+                Ok(0) => self.end(),
+                Ok(read) => {
+                    taken += read;
+                    self.requests.feed(&buffer[..read]);
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => self.readable = false,
+                    ErrorKind::Interrupted => {}
+                    _ => self.drop_out(),
+                },
+            }
         }
-        // DURABILITY: everything the replies say is in the log, in order; nobody has been told.
-        if let Err(error) = self.server.db.wait(self.depends_on.take()) {
-            self.server.judge(&error);
+    }
+
+    /// Runs the requests that have arrived as a whole, as long as their replies may wait.
+    fn answer<S: WalStore>(&mut self, server: &Server<S>) {
+        while !self.session.ended && !self.is_full() {
+            let (reply, depends_on) = match self.requests.take() {
+                Ok(None) => return,
+                Ok(Some(request)) if request.is_empty() => continue,
+                Ok(Some(request)) => self.session.answer(server, &request),
+                Err(ProtocolError(why)) => {
+                    self.session.ended = true;
+                    (Some(Reply::error(format!("ERR Protocol error: {why}"))), None)
+                }
+            };
+            self.depends_on = self.depends_on.max(depends_on);
+            if let Some(reply) = reply {
+                self.waiting_bytes += reply.weight();
+                self.waiting.push(reply);
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        let waits = self.waiting.len() >= MAX_WAITING || self.waiting_bytes >= MAX_WAITING_BYTES;
+        waits || !self.out.is_empty()
+    }
+
+    /// Lets the replies go, or errors in their place: `failed` is why not everything became
+    /// durable, `durable` the end of what did.
+    pub(crate) fn finish(&mut self, failed: Option<&WalError>, durable: Lsn) {
+        let depends_on = self.depends_on.take();
+        if let (Some(error), Some(lsn)) = (failed, depends_on)
+            && lsn >= durable
+        {
             let reply = Reply::error(format!("ERR not known to be durable: {error}"));
             self.waiting.fill(reply);
         }
-        self.server.note_growth();
-        let mut to = BufWriter::with_capacity(self.bytes.min(BUFFER_BYTES), self.stream);
-        self.waiting.drain(..).try_for_each(|reply| reply.write_to(&mut to))?;
-        self.bytes = 0;
-        to.flush()
+        self.waiting.drain(..).for_each(|reply| reply.encode(&mut self.out));
+        self.waiting_bytes = 0;
+        self.send();
+    }
+
+    /// Sends what the client takes.
+    fn send(&mut self) {
+        while self.sent < self.out.len() {
+            match self.stream.write(&self.out[self.sent..]) {
+                Ok(sent) => {
+                    self.sent += sent;
+                    self.stuck = false;
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => return,
+                    ErrorKind::Interrupted => {}
+                    _ => self.drop_out(),
+                },
+            }
+        }
+        self.out.clear();
+        self.out.shrink_to(KEPT_BYTES);
+        self.sent = 0;
+    }
+
+    /// Nothing more is read. What was run is answered.
+    pub(crate) fn end(&mut self) {
+        self.session.ended = true;
+    }
+
+    /// The client is gone, and nobody to be told anything.
+    fn drop_out(&mut self) {
+        self.end();
+        self.sent = self.out.len();
+    }
+
+    /// Whether everything is said.
+    pub(crate) fn is_over(&self) -> bool {
+        self.session.ended && self.out.is_empty()
+    }
+
+    /// Whether there is more to do without waiting for the client.
+    pub(crate) fn has_more(&self) -> bool {
+        self.out.is_empty() && self.readable
+    }
+
+    /// Whether the client has taken nothing of a reply since this was called last.
+    pub(crate) fn is_stuck(&mut self) -> bool {
+        let was_stuck = self.stuck;
+        self.stuck = !self.out.is_empty();
+        was_stuck && self.stuck
     }
 }
 
 /// What a client has begun.
-struct Session<'a, S: WalStore> {
-    server: &'a Server<S>,
+#[derive(Debug, Default)]
+struct Session {
     queue: Option<Queue>,
+    /// No more requests are taken.
     ended: bool,
 }
 
 /// A transaction between `MULTI` and `EXEC`.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Queue {
     operations: Vec<Operation>,
     bytes: u64,
@@ -116,16 +204,20 @@ struct Queue {
     broken: bool,
 }
 
-impl<S: WalStore> Session<'_, S> {
+impl Session {
     /// The reply, if there is one, and what must be durable before it leaves.
-    fn answer(&mut self, request: Vec<Vec<u8>>) -> (Option<Reply>, Option<Lsn>) {
+    fn answer<S: WalStore>(
+        &mut self,
+        server: &Server<S>,
+        request: &[&[u8]],
+    ) -> (Option<Reply>, Option<Lsn>) {
         let bytes: usize = request.iter().map(|argument| 32 + argument.len()).sum();
         let reply = match (Command::parse(request), &mut self.queue) {
             (Err(refusal), queue) => {
                 queue.iter_mut().for_each(|queue| queue.broken = true);
                 refusal
             }
-            (Ok(Command::Run(operation)), None) => return self.run(&[operation], false),
+            (Ok(Command::Run(operation)), None) => return run(server, &[operation], false),
             (Ok(Command::Run(operation)), Some(queue)) => queue.push(operation, bytes as u64),
             (Ok(Command::Multi), None) => {
                 self.queue = Some(Queue::default());
@@ -135,7 +227,7 @@ impl<S: WalStore> Session<'_, S> {
                 let queue = mem::take(queue);
                 self.queue = None;
                 if !queue.broken {
-                    return self.run(&queue.operations, true);
+                    return run(server, &queue.operations, true);
                 }
                 Reply::error("EXECABORT Transaction discarded because of previous errors.")
             }
@@ -151,10 +243,10 @@ impl<S: WalStore> Session<'_, S> {
             }
             (Ok(Command::Shutdown), None) => {
                 self.ended = true;
-                self.server.stop();
+                server.stop();
                 return (None, None);
             }
-            (Ok(Command::Info), None) => Reply::text(&self.server.info()),
+            (Ok(Command::Info), None) => Reply::text(&server.info()),
             (Ok(Command::Say(reply)), None) => reply,
             (Ok(_), Some(queue)) => {
                 queue.broken = true;
@@ -163,19 +255,23 @@ impl<S: WalStore> Session<'_, S> {
         };
         (Some(reply), None)
     }
+}
 
-    fn run(&self, operations: &[Operation], as_array: bool) -> (Option<Reply>, Option<Lsn>) {
-        match self.server.db.execute(operations) {
-            Ok((answers, depends_on)) => {
-                let mut replies = answers.into_iter().map(Reply::from);
-                let reply =
-                    if as_array { Some(Reply::Array(replies.collect())) } else { replies.next() };
-                (reply, depends_on)
-            }
-            Err(error) => {
-                self.server.judge(&error);
-                (Some(Reply::error(format!("ERR not written: {error}"))), None)
-            }
+fn run<S: WalStore>(
+    server: &Server<S>,
+    operations: &[Operation],
+    as_array: bool,
+) -> (Option<Reply>, Option<Lsn>) {
+    match server.db.execute(operations) {
+        Ok((answers, depends_on)) => {
+            let mut replies = answers.into_iter().map(Reply::from);
+            let reply =
+                if as_array { Some(Reply::Array(replies.collect())) } else { replies.next() };
+            (reply, depends_on)
+        }
+        Err(error) => {
+            server.judge(&error);
+            (Some(Reply::error(format!("ERR not written: {error}"))), None)
         }
     }
 }

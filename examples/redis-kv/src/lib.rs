@@ -2,7 +2,7 @@
 //!
 //! Read it from the inside out: [`change`] is what the log holds; [`db`] are the tables, where the
 //! order of the log is made the order of the changes; [`image`] is the checkpoint that is written
-//! while the writers go on; [`resp`] and [`command`] are the protocol; [`connection`] is where
+//! while the writers go on; [`resp`] and [`command`] are the protocol; `worker` is where
 //! replies wait for their fsync, and [`server`] is what connections share.
 //!
 //! What a client may rely on: no reply leaves before all that it says is durable. That goes for
@@ -11,12 +11,13 @@
 pub mod change;
 pub mod client;
 pub mod command;
-pub mod connection;
+mod connection;
 pub mod db;
 pub mod image;
 pub mod resp;
 pub mod server;
 pub mod torture;
+mod worker;
 
 pub use db::Db;
 pub use server::Server;

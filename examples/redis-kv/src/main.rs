@@ -76,7 +76,7 @@ fn serve(mut arguments: Arguments) -> AnyResult<()> {
     }
     println!("listening on {}", listener.local_addr()?);
 
-    let server = Server::new(db, listener, checkpoint_bytes);
+    let server = Server::new(db, listener, checkpoint_bytes)?;
     let signalled = signals.handle();
     let ended = thread::scope(|scope| {
         scope.spawn(|| signals.forever().for_each(|_| server.stop()));

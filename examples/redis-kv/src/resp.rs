@@ -1,10 +1,10 @@
-//! The protocol, RESP2: requests from hostile bytes, replies to bytes and back.
+//! The protocol, RESP2: requests from hostile bytes, replies to bytes.
 //!
 //! A length is believed only up to its limit, and memory is taken as bytes arrive, not as they are
 //! announced.
 
 use std::borrow::Cow;
-use std::io::{self, BufRead, Read, Write};
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::db::{Answer, Bytes};
@@ -16,89 +16,128 @@ pub const MAX_REQUEST_BYTES: u64 = 32 << 20;
 /// The most arguments of a request, and the most commands of a transaction.
 pub const MAX_ARGUMENTS: u64 = 1 << 16;
 /// The longest line: a length, or a command typed by hand.
-const MAX_LINE_BYTES: u64 = 16 << 10;
-/// Memory for an argument before its bytes are there.
-const FIRST_BYTES: u64 = 4 << 10;
+const MAX_LINE_BYTES: usize = 16 << 10;
+/// Memory that a client keeps which has nothing to say.
+const KEPT_BYTES: usize = 16 << 10;
 
-/// Why there is no request.
-#[derive(Debug)]
-pub enum RequestError {
-    /// The connection failed or ended in the middle of a request.
-    Io(io::Error),
-    /// Not the protocol: what follows cannot be told apart any more.
-    Protocol(&'static str),
-}
+/// What a client has sent is not the protocol: what follows cannot be told apart any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProtocolError(pub &'static str);
 
-impl From<io::Error> for RequestError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-use RequestError::Protocol;
-
-/// The arguments of the next request; none at the end of the stream.
+/// The bytes that a client sends, in pieces of any size, and the requests in them.
 ///
-/// # Errors
-/// See [`RequestError`].
-pub fn read_request(from: &mut impl BufRead) -> Result<Option<Vec<Vec<u8>>>, RequestError> {
-    let Some(line) = read_line(from)? else { return Ok(None) };
-    let Some(count) = line.strip_prefix(b"*") else {
-        let words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-        return Ok(Some(words.map(<[u8]>::to_vec).collect()));
-    };
-    // Redis takes "*-1" for nothing at all.
-    let count = if count == b"-1" { 0 } else { number(count, "invalid multibulk length")? };
-    if count > MAX_ARGUMENTS {
-        return Err(Protocol("invalid multibulk length"));
-    }
-    let (mut arguments, mut total) = (Vec::new(), 0);
-    for _ in 0..count {
-        let line = read_line(from)?.ok_or_else(cut_off)?;
-        let length = line.strip_prefix(b"$").ok_or(Protocol("expected '$'"))?;
-        let length = number(length, "invalid bulk length")?;
-        if length > MAX_BULK_BYTES || total + length > MAX_REQUEST_BYTES {
-            return Err(Protocol("invalid bulk length"));
+/// Everything is looked at once: half a request is not parsed again when the rest of it comes.
+#[derive(Debug, Default)]
+pub struct Requests {
+    /// What has arrived, from the last request on that was given out.
+    bytes: Vec<u8>,
+    /// Where the request begins that is being parsed.
+    begin: usize,
+    /// Bytes of it that are parsed.
+    parsed: usize,
+    /// What is known of it, once its first line is there.
+    begun: Option<Begun>,
+}
+
+/// A request, the last arguments of which have not arrived.
+#[derive(Debug)]
+struct Begun {
+    /// Counted from the beginning of the request.
+    arguments: Vec<Range<usize>>,
+    missing: u64,
+    bytes: u64,
+}
+
+impl Requests {
+    /// Takes in what has arrived.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.bytes.drain(..self.begin);
+        self.begin = 0;
+        if self.bytes.is_empty() {
+            self.bytes.shrink_to(KEPT_BYTES);
         }
-        total += length;
-        arguments.push(read_bulk(from, length)?);
+        self.bytes.extend_from_slice(bytes);
     }
-    Ok(Some(arguments))
-}
 
-fn cut_off() -> io::Error {
-    io::ErrorKind::UnexpectedEof.into()
-}
-
-fn number(digits: &[u8], wrong: &'static str) -> Result<u64, RequestError> {
-    let text = std::str::from_utf8(digits).map_err(|_| Protocol(wrong))?;
-    text.parse().map_err(|_| Protocol(wrong))
-}
-
-/// A line without its end; none at the end of the stream.
-fn read_line(from: &mut impl BufRead) -> Result<Option<Vec<u8>>, RequestError> {
-    let mut line = Vec::new();
-    let read = from.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line)?;
-    match line.pop() {
-        None => return Ok(None),
-        Some(b'\n') => {}
-        Some(_) if read as u64 == MAX_LINE_BYTES => return Err(Protocol("too big a line")),
-        Some(_) => return Err(cut_off().into()),
+    /// The arguments of the next request; none until all of it has arrived.
+    ///
+    /// # Errors
+    /// [`ProtocolError`], from then on.
+    pub fn take(&mut self) -> Result<Option<Vec<&[u8]>>, ProtocolError> {
+        let bytes = &self.bytes[self.begin..];
+        let mut begun = match self.begun.take() {
+            Some(begun) => begun,
+            None => {
+                let Some((line, end)) = line(bytes, 0)? else { return Ok(None) };
+                let Some(count) = line.strip_prefix(b"*") else {
+                    self.begin += end;
+                    let words = line.split(u8::is_ascii_whitespace);
+                    return Ok(Some(words.filter(|word| !word.is_empty()).collect()));
+                };
+                // Redis takes "*-1" for nothing at all.
+                let missing =
+                    if count == b"-1" { 0 } else { number(count, "invalid multibulk length")? };
+                if missing > MAX_ARGUMENTS {
+                    return Err(ProtocolError("invalid multibulk length"));
+                }
+                self.parsed = end;
+                Begun { arguments: Vec::new(), missing, bytes: 0 }
+            }
+        };
+        while begun.missing > 0 {
+            let Some((argument, end)) = argument(bytes, self.parsed, begun.bytes)? else {
+                self.begun = Some(begun);
+                return Ok(None);
+            };
+            self.parsed = end;
+            begun.missing -= 1;
+            begun.bytes += argument.len() as u64;
+            begun.arguments.push(argument);
+        }
+        self.begin += self.parsed;
+        Ok(Some(begun.arguments.into_iter().map(|argument| &bytes[argument]).collect()))
     }
-    line.pop_if(|last| *last == b'\r');
-    Ok(Some(line))
 }
 
-fn read_bulk(from: &mut impl BufRead, length: u64) -> Result<Vec<u8>, RequestError> {
-    let room = usize::try_from(length.min(FIRST_BYTES)).unwrap_or_default();
-    let mut bulk = Vec::with_capacity(room);
-    let mut end = [0; 2];
-    let read = from.by_ref().take(length).read_to_end(&mut bulk)?;
-    if (read as u64) < length {
-        return Err(cut_off().into());
+/// The line at `from`, without its end, and where the next one begins; none if it has no end yet.
+fn line(bytes: &[u8], from: usize) -> Result<Option<(&[u8], usize)>, ProtocolError> {
+    let rest = &bytes[from..];
+    let rest = rest.get(..MAX_LINE_BYTES).unwrap_or(rest);
+    match rest.iter().position(|byte| *byte == b'\n') {
+        Some(end) => {
+            let line = &rest[..end];
+            Ok(Some((line.strip_suffix(b"\r").unwrap_or(line), from + end + 1)))
+        }
+        None if rest.len() == MAX_LINE_BYTES => Err(ProtocolError("too big a line")),
+        None => Ok(None),
     }
-    from.read_exact(&mut end)?;
-    if end == *b"\r\n" { Ok(bulk) } else { Err(Protocol("expected the end of a bulk")) }
+}
+
+/// Where the argument at `from` lies, and where it ends; none until it is there. `before` are the
+/// bytes of those before it.
+fn argument(
+    bytes: &[u8],
+    from: usize,
+    before: u64,
+) -> Result<Option<(Range<usize>, usize)>, ProtocolError> {
+    let Some((line, begin)) = line(bytes, from)? else { return Ok(None) };
+    let length = line.strip_prefix(b"$").ok_or(ProtocolError("expected '$'"))?;
+    let length = number(length, "invalid bulk length")?;
+    if length > MAX_BULK_BYTES || before + length > MAX_REQUEST_BYTES {
+        return Err(ProtocolError("invalid bulk length"));
+    }
+    // Below the limits, so that no sum overflows.
+    let end = begin + usize::try_from(length).unwrap_or(usize::MAX - begin - 2);
+    match bytes.get(end..end + 2) {
+        Some(b"\r\n") => Ok(Some((begin..end, end + 2))),
+        Some(_) => Err(ProtocolError("expected the end of a bulk")),
+        None => Ok(None),
+    }
+}
+
+fn number(digits: &[u8], wrong: &'static str) -> Result<u64, ProtocolError> {
+    let text = std::str::from_utf8(digits).map_err(|_| ProtocolError(wrong))?;
+    text.parse().map_err(|_| ProtocolError(wrong))
 }
 
 /// A reply.
@@ -150,58 +189,73 @@ impl Reply {
         }
     }
 
-    /// Writes it to a stream, which should be a buffered one.
-    ///
-    /// # Errors
-    /// Those of the stream.
-    pub fn write_to(&self, to: &mut impl Write) -> io::Result<()> {
+    /// Puts its bytes behind others.
+    pub fn encode(&self, to: &mut Vec<u8>) {
+        let mut put = |parts: [&[u8]; 3]| parts.into_iter().for_each(|part| to.extend(part));
         match self {
-            Self::Status(text) => write!(to, "+{text}\r\n"),
-            Self::Error(text) => write!(to, "-{text}\r\n"),
-            Self::Integer(number) => write!(to, ":{number}\r\n"),
-            Self::Bulk(None) => to.write_all(b"$-1\r\n"),
+            Self::Status(text) => put([b"+", text.as_bytes(), b"\r\n"]),
+            Self::Error(text) => put([b"-", text.as_bytes(), b"\r\n"]),
+            Self::Integer(number) => put([b":", number.to_string().as_bytes(), b"\r\n"]),
+            Self::Bulk(None) => put([b"$-1\r\n", b"", b""]),
             Self::Bulk(Some(bytes)) => {
-                write!(to, "${}\r\n", bytes.len())?;
-                to.write_all(bytes)?;
-                to.write_all(b"\r\n")
+                put([b"$", bytes.len().to_string().as_bytes(), b"\r\n"]);
+                put([bytes, b"\r\n", b""]);
             }
             Self::Array(replies) => {
-                write!(to, "*{}\r\n", replies.len())?;
-                replies.iter().try_for_each(|reply| reply.write_to(to))
+                put([b"*", replies.len().to_string().as_bytes(), b"\r\n"]);
+                replies.iter().for_each(|reply| reply.encode(to));
             }
         }
     }
+}
 
-    /// Reads one, as a client does.
-    ///
-    /// # Errors
-    /// Those of the stream; `InvalidData` for what is no reply.
-    pub fn read_from(from: &mut impl BufRead) -> io::Result<Self> {
-        let broken = || io::Error::from(io::ErrorKind::InvalidData);
-        let read = |from: &mut _| match read_line(from) {
-            Ok(Some(line)) => String::from_utf8(line).map_err(io::Error::other),
-            Ok(None) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Err(RequestError::Io(error)) => Err(error),
-            Err(Protocol(_)) => Err(broken()),
-        };
-        let mut line = read(from)?;
-        let text = line.split_off(1.min(line.len()));
-        let count = || text.parse::<u64>().map_err(|_| broken());
-        match (line.as_str(), text.as_str()) {
-            ("+", _) => Ok(Self::Status(text.into())),
-            ("-", _) => Ok(Self::Error(text.into())),
-            (":", _) => Ok(Self::Integer(count()?)),
-            ("$", "-1") => Ok(Self::Bulk(None)),
-            ("$", _) => match read_bulk(from, count()?) {
-                Ok(bytes) => Ok(Self::Bulk(Some(bytes.into()))),
-                Err(RequestError::Io(error)) => Err(error),
-                Err(Protocol(_)) => Err(broken()),
-            },
-            ("*", _) => (0..count()?)
-                .map(|_| Self::read_from(from))
-                .collect::<io::Result<_>>()
-                .map(Self::Array),
-            _ => Err(broken()),
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    fn requests_in(pieces: &[&[u8]]) -> Vec<Vec<Vec<u8>>> {
+        let (mut requests, mut found) = (Requests::default(), Vec::new());
+        for piece in pieces {
+            requests.feed(piece);
+            while let Some(request) = requests.take().unwrap() {
+                found.push(request.into_iter().map(<[u8]>::to_vec).collect());
+            }
         }
+        found
+    }
+
+    #[test]
+    fn pieces_of_any_size_are_the_same_requests() {
+        let bytes =
+            b"*2\r\n$3\r\nGET\r\n$2\r\n\r\n\r\n*0\r\n  set by  hand\r\n\n*-1\r\n*1\r\n$0\r\n\r\n";
+        let whole = requests_in(&[bytes]);
+        let expected: [&[&[u8]]; 6] =
+            [&[b"GET", b"\r\n"], &[], &[b"set", b"by", b"hand"], &[], &[], &[b""]];
+        assert_eq!(
+            whole,
+            expected.map(|request| request.iter().map(|a| a.to_vec()).collect::<Vec<_>>())
+        );
+        for first in 0..=bytes.len() {
+            for second in first..=bytes.len() {
+                let pieces = [&bytes[..first], &bytes[first..second], &bytes[second..]];
+                assert_eq!(requests_in(&pieces), whole, "{first} {second}");
+            }
+        }
+        assert_eq!(requests_in(&bytes.chunks(1).collect::<Vec<_>>()), whole);
+    }
+
+    #[test]
+    fn what_was_given_out_takes_no_memory() {
+        let mut requests = Requests::default();
+        let large = [&b"*1\r\n$1000000\r\n"[..], &[b'x'; 1_000_000], b"\r\n"].concat();
+        for _ in 0..10 {
+            requests.feed(&large);
+            assert_eq!(requests.take().unwrap().unwrap()[0].len(), 1_000_000);
+        }
+        assert!(requests.bytes.capacity() < 3_000_000);
+        requests.feed(b"PING\r\n");
+        assert!(requests.bytes.capacity() <= KEPT_BYTES);
     }
 }

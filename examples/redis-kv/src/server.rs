@@ -1,26 +1,24 @@
 //! What connections share: the database, who is connected, and why it all ends.
 //!
-//! A thread accepts, each connection has a thread of its own, and one makes the checkpoints. They
-//! end together: on [`Server::stop`], which a signal, `SHUTDOWN` or a failed log calls. What cannot
-//! be had for a connection, a thread or a file, costs that connection and nobody else.
+//! A thread accepts, a few serve all connections, and one makes the checkpoints. They end together:
+//! on [`Server::stop`], which a signal, `SHUTDOWN` or a failed log calls. What cannot be had for a
+//! connection, a file, say, costs that connection and nobody else.
 
-use std::collections::HashMap;
 use std::io::{self, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use cohort_wal::{FileStore, Result, WalError, WalStore};
+use cohort_wal::{FileStore, WalError, WalStore};
 use parking_lot::{Condvar, Mutex};
 
 use crate::Db;
-use crate::connection;
+use crate::worker::Worker;
 
 const MAX_CONNECTIONS: usize = 512;
-/// How long a client may leave a reply unread: then it is cut off.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// At least two workers, so that one runs requests while another waits for the disk.
+const WORKERS: std::ops::RangeInclusive<usize> = 2..=16;
 /// How soon to accept again after a failure.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -40,15 +38,20 @@ pub struct Server<S: WalStore = FileStore> {
     stopping: AtomicBool,
     /// The first failure of the log that nothing cures.
     failure: Mutex<Option<WalError>>,
-    connections: Mutex<HashMap<SocketAddr, Arc<TcpStream>>>,
-    one_left: Condvar,
+    pub(crate) patience: Duration,
+    connections: AtomicUsize,
+    workers: Vec<Worker>,
 }
 
 impl<S: WalStore> Server<S> {
     /// A server of a database. Clients may connect from now on and wait for [`run`](Self::run).
-    #[must_use]
-    pub fn new(db: Db<S>, listener: TcpListener, checkpoint_bytes: u64) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// Those of the system, which may have no more files.
+    pub fn new(db: Db<S>, listener: TcpListener, checkpoint_bytes: u64) -> io::Result<Self> {
+        let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
+        let workers = cores.clamp(*WORKERS.start(), *WORKERS.end());
+        Ok(Self {
             db,
             listener,
             checkpoint_bytes,
@@ -58,31 +61,46 @@ impl<S: WalStore> Server<S> {
             wake: Condvar::new(),
             stopping: AtomicBool::new(false),
             failure: Mutex::new(None),
-            connections: Mutex::default(),
-            one_left: Condvar::new(),
-        }
+            patience: Duration::from_secs(10),
+            connections: AtomicUsize::new(0),
+            workers: (0..workers).map(|_| Worker::new()).collect::<io::Result<_>>()?,
+        })
     }
 
-    /// Serves until it is stopped, lets every connection finish what it has read, and closes the
-    /// log.
+    /// How long a client may take nothing of its replies before somebody looks, who cuts it off at
+    /// the second time.
+    #[must_use]
+    pub fn patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Serves until it is stopped, answers what was run, and closes the log.
     ///
     /// # Errors
-    /// Why the log failed.
-    pub fn run(&self) -> Result<()> {
-        thread::scope(|scope| {
+    /// Why the log failed, or what the workers wait with.
+    pub fn run(&self) -> io::Result<()> {
+        let served = thread::scope(|scope| {
             scope.spawn(|| self.make_checkpoints());
-            while !self.is_stopping() {
-                let Some(guest) = self.accept() else { continue };
-                // What a connection dies of is its client's business.
-                let serve = move || drop(connection::serve(self, &guest.stream));
-                // Without a thread the guest is gone.
-                thread::Builder::new().spawn_scoped(scope, serve).ok();
+            let work = |worker: &'_ Worker| {
+                let _end = End(self);
+                worker.run(self)
+            };
+            let workers: Vec<_> =
+                self.workers.iter().map(|worker| scope.spawn(move || work(worker))).collect();
+            for worker in self.workers.iter().cycle() {
+                if self.is_stopping() {
+                    break;
+                }
+                // Who cannot be served is gone.
+                self.accept(worker).ok();
             }
-            self.wait_for_guests();
+            workers.into_iter().try_for_each(|worker| {
+                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
         });
         match self.failure.lock().take() {
-            Some(error) => Err(error),
-            None => self.db.wal().close(),
+            Some(error) => Err(error.into()),
+            None => served.and_then(|()| Ok(self.db.wal().close()?)),
         }
     }
 
@@ -92,14 +110,14 @@ impl<S: WalStore> Server<S> {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    /// Ends [`run`](Self::run). Nothing more is read; what was read is answered.
+    /// Ends [`run`](Self::run). Nothing more is read; what was run is answered.
     pub fn stop(&self) {
         if self.stopping.swap(true, Ordering::Relaxed) {
             return;
         }
-        for stream in self.connections.lock().values() {
-            // Who has gone already needs no telling.
-            stream.shutdown(Shutdown::Read).ok();
+        for worker in &self.workers {
+            // They look now and then by themselves.
+            worker.wake().ok();
         }
         // Locked, so that it happens before the other looks, or while it waits.
         drop(self.checkpoint_due.lock());
@@ -131,7 +149,7 @@ impl<S: WalStore> Server<S> {
     /// What `INFO` says.
     pub(crate) fn info(&self) -> String {
         let (wal, stats) = (self.db.wal(), self.db.wal().stats());
-        let clients = self.connections.lock().len();
+        let clients = self.connections.load(Ordering::Relaxed);
         let checkpoints = self.checkpoints.load(Ordering::Relaxed);
         let lines = [
             ("connected_clients", clients as u64),
@@ -147,38 +165,26 @@ impl<S: WalStore> Server<S> {
     }
 
     /// Takes the next client in, if there is room for one.
-    fn accept(&self) -> Option<Guest<'_, S>> {
-        let accepted = self.listener.accept();
-        let mut connections = self.connections.lock();
-        let Ok((stream, address)) = accepted else {
+    fn accept(&self, worker: &Worker) -> io::Result<()> {
+        let (stream, _) = self.listener.accept().inspect_err(|_| {
             // Most likely there are too many open files: wait until somebody leaves.
-            self.one_left.wait_for(&mut connections, BREATH);
-            return None;
-        };
+            thread::sleep(BREATH);
+        })?;
         if self.is_stopping() {
-            return None;
+            return Ok(());
         }
-        if connections.len() >= MAX_CONNECTIONS {
-            (&stream).write_all(b"-ERR max number of clients reached\r\n").ok();
-            return None;
+        if self.connections.load(Ordering::Relaxed) >= MAX_CONNECTIONS {
+            return (&stream).write_all(b"-ERR max number of clients reached\r\n");
         }
-        stream.set_nodelay(true).ok()?;
-        stream.set_write_timeout(Some(PATIENCE)).ok()?;
-        let stream = Arc::new(stream);
-        connections.insert(address, Arc::clone(&stream));
-        Some(Guest { server: self, stream, address })
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        worker.take(stream)
     }
 
-    /// Waits for all connections to end; cuts off those that take too long.
-    fn wait_for_guests(&self) {
-        let mut connections = self.connections.lock();
-        while !connections.is_empty() {
-            if self.one_left.wait_for(&mut connections, PATIENCE).timed_out() {
-                for stream in connections.values() {
-                    stream.shutdown(Shutdown::Both).ok();
-                }
-            }
-        }
+    /// So many clients have left.
+    pub(crate) fn goodbye(&self, clients: usize) {
+        self.connections.fetch_sub(clients, Ordering::Relaxed);
     }
 
     /// Makes a checkpoint whenever one is due.
@@ -210,16 +216,11 @@ impl<S: WalStore> Server<S> {
     }
 }
 
-/// A client that is connected, until it is dropped.
-struct Guest<'a, S: WalStore> {
-    server: &'a Server<S>,
-    stream: Arc<TcpStream>,
-    address: SocketAddr,
-}
+/// Whose end ends the server: without one of its workers, clients would wait for ever.
+struct End<'a, S: WalStore>(&'a Server<S>);
 
-impl<S: WalStore> Drop for Guest<'_, S> {
+impl<S: WalStore> Drop for End<'_, S> {
     fn drop(&mut self) {
-        self.server.connections.lock().remove(&self.address);
-        self.server.one_left.notify_all();
+        self.0.stop();
     }
 }

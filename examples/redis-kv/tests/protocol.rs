@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Read};
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use cohort_wal::WalOptions;
 use cohort_wal::sim::{Profile, SimCall, SimFault, SimFaultKind, SimStore};
@@ -15,11 +16,19 @@ use redis_kv::{Db, Server};
 
 /// Runs a server on a simulated disk for as long as a test takes; returns what it ended with.
 fn with_server(disk: &SimStore, test: impl FnOnce(SocketAddr)) -> Result<(), String> {
+    with_patience(Duration::from_secs(10), disk, test)
+}
+
+fn with_patience(
+    patience: Duration,
+    disk: &SimStore,
+    test: impl FnOnce(SocketAddr),
+) -> Result<(), String> {
     let options = WalOptions::new().segment_bytes(32 << 10).ring_bytes(64 << 10);
     let db = Db::open(Arc::new(options.open_store(disk.clone()).unwrap())).unwrap();
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let address = listener.local_addr().unwrap();
-    let server = Server::new(db, listener, 64 << 10);
+    let server = Server::new(db, listener, 64 << 10).unwrap().patience(patience);
     /// Also when the test panics, which would wait for the server for ever.
     struct Stop<'a>(&'a Server<SimStore>);
     impl Drop for Stop<'_> {
@@ -217,6 +226,46 @@ fn who_does_not_read_holds_up_nobody() {
         assert_eq!(witness.ask(&["SET", "k", "1"]).unwrap(), Reply::OK);
         assert_eq!(witness.ask(&["GET", "k"]).unwrap(), Reply::text("1"));
     });
+}
+
+#[test]
+fn who_does_not_read_for_long_is_cut_off() {
+    with_patience(Duration::from_millis(20), &disk(), |address| {
+        let mut slow = Client::connect(address).unwrap();
+        let large = "x".repeat(4 << 20);
+        assert_eq!(slow.ask(&["SET", "k", &large]).unwrap(), Reply::OK);
+        let mut idle = Client::connect(address).unwrap();
+        assert_eq!(idle.ask(&["GET", "none"]).unwrap(), Reply::Bulk(None));
+        let mut witness = Client::connect(address).unwrap();
+        let clients = |witness: &mut Client, number: &str| {
+            let Reply::Bulk(Some(info)) = witness.ask(&["INFO"]).unwrap() else { panic!() };
+            let info = String::from_utf8(info.to_vec()).unwrap();
+            info.contains(&format!("connected_clients:{number}\r"))
+        };
+        assert!(clients(&mut witness, "3"));
+        let gets: Vec<_> = (0..50).flat_map(|_| encode(&["GET", "k"])).collect();
+        slow.send(&gets).unwrap();
+        while !clients(&mut witness, "2") {
+            thread::sleep(Duration::from_millis(5));
+        }
+        // Who has asked for nothing is not.
+        assert_eq!(idle.ask(&["PING"]).unwrap(), Reply::Status("PONG".into()));
+    })
+    .unwrap();
+}
+
+#[test]
+fn who_does_not_read_does_not_hold_up_the_end() {
+    let mut connected = None;
+    with_patience(Duration::from_millis(20), &disk(), |address| {
+        let slow = connected.insert(Client::connect(address).unwrap());
+        let large = "x".repeat(8 << 20);
+        assert_eq!(slow.ask(&["SET", "k", &large]).unwrap(), Reply::OK);
+        let gets: Vec<_> = (0..50).flat_map(|_| encode(&["GET", "k"])).collect();
+        slow.send(&gets).unwrap();
+        assert_eq!(slow.stream().peek(&mut [0]).unwrap(), 1);
+    })
+    .unwrap();
 }
 
 #[test]
