@@ -88,7 +88,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `aead` | `WalOptions::encryption`, `Wal::rotate_key`: encryption at rest, AES-256-GCM |
+//! | `aead` | `WalOptions::encryption`, `require_encryption`, `Wal::rotate_key`: encryption at rest |
 //! | `bytes` | `Record::into_bytes`, `RecordRef::to_bytes`: payloads as `bytes::Bytes`, not copied |
 //! | `crc-fast` | another implementation of the same checksums: faster replay |
 //! | `lz4` | `WalOptions::compression`: records are stored compressed where that saves space |

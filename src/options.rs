@@ -1,17 +1,17 @@
 //! [`WalOptions`]: limits and policies of a log, validated when it is opened.
 
+mod form;
+
 use std::time::Duration;
 
 #[cfg(feature = "lz4")]
 use crate::compress::Compression;
-#[cfg(feature = "aead")]
-use crate::crypt::KeyProvider;
-use crate::crypt::{Keys, TAG_BYTES};
+use crate::crypt::Keys;
 use crate::error::{Result, WalError};
 use crate::format::frame::frame_bytes;
 use crate::lsn::{ALIGNMENT, LSN_LIMIT, Lsn};
-#[cfg(feature = "aead")]
-use crate::sync::Arc;
+
+pub(crate) use form::Form;
 
 const MIN_SEGMENT_BYTES: u64 = 16 << 10;
 const MAX_SEGMENT_BYTES: u64 = 1 << 40;
@@ -44,28 +44,6 @@ pub enum Preallocate {
     Zeroed,
     /// Never.
     Off,
-}
-
-/// How a log encodes records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Form {
-    /// The longest record, before it is encoded.
-    pub(crate) max_record: u32,
-    pub(crate) compressed: bool,
-    pub(crate) sealed: bool,
-}
-
-impl Form {
-    /// Plain records of up to `max_record` bytes.
-    #[cfg(any(test, all(loom, feature = "loom")))]
-    pub(crate) fn plain(max_record: u32) -> Self {
-        Self { max_record, compressed: false, sealed: false }
-    }
-
-    /// The most bytes that the frame of a record of `len` bytes takes.
-    pub(crate) fn frame_bytes(&self, len: u64) -> u64 {
-        frame_bytes(len.saturating_add(if self.sealed { TAG_BYTES as u64 } else { 0 }))
-    }
 }
 
 /// Options of a log: an owned builder, checked by the method that opens the log.
@@ -242,55 +220,6 @@ impl WalOptions {
         self
     }
 
-    /// How what is appended is compressed. Default [`Compression::None`]. Feature `lz4`.
-    ///
-    /// Records are compressed one by one, and only where that makes them smaller:
-    /// `max_record_bytes` is about what is appended, LSNs and
-    /// [`live_bytes`](crate::Wal::live_bytes) are about what is stored. Whatever this says, a log
-    /// that holds compressed records is read.
-    ///
-    /// # Examples
-    /// ```
-    /// use cohort_wal::{Compression, MemStore, WalOptions};
-    ///
-    /// # fn main() -> cohort_wal::Result<()> {
-    /// let wal = WalOptions::new().compression(Compression::Lz4).open_store(MemStore::new())?;
-    /// wal.append(&[b'=' ; 10_000])?;
-    /// assert!(wal.live_bytes() < 100);
-    /// assert_eq!(wal.iter()?.next().unwrap()?.data(), [b'='; 10_000]);
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[cfg(feature = "lz4")]
-    pub fn compression(mut self, compression: Compression) -> Self {
-        self.compression = compression;
-        self
-    }
-
-    /// Encrypts what is appended, and the images of snapshots, and reads what was encrypted, with
-    /// keys of this provider. Default none. Feature `aead`.
-    ///
-    /// A log that was plain is encrypted from here on; what it holds stays plain until it is
-    /// truncated. An encrypted one cannot be opened without its keys. `docs/DURABILITY.md` says
-    /// what encryption protects from, and what not.
-    #[cfg(feature = "aead")]
-    pub fn encryption(mut self, keys: Arc<dyn KeyProvider>) -> Self {
-        self.keys = Keys::new(keys);
-        self
-    }
-
-    /// How records are encoded.
-    pub(crate) fn form(&self) -> Form {
-        Form {
-            max_record: self.max_record_bytes,
-            #[cfg(feature = "lz4")]
-            compressed: self.compression == Compression::Lz4,
-            #[cfg(not(feature = "lz4"))]
-            compressed: false,
-            sealed: self.keys.is_on(),
-        }
-    }
-
     /// The bound on written but not durable bytes.
     pub(crate) fn max_unsynced(&self) -> u64 {
         self.max_unsynced_bytes.unwrap_or_else(|| self.segment_bytes.saturating_mul(2))
@@ -340,6 +269,9 @@ impl WalOptions {
         }
         if self.create_new && !self.create {
             return refuse("create_new", "contradicts create(false)");
+        }
+        if self.keys.are_required() && !self.keys.is_on() {
+            return refuse("require_encryption", "needs the keys of `encryption`");
         }
         Ok(())
     }

@@ -109,18 +109,20 @@ fn context(header: &SegmentHeader) -> Context {
 /// them was forged.
 pub(crate) fn admit(keys: &Keys, live: &[SegmentHeader]) -> Result<()> {
     live.iter().try_for_each(|header| cipher_of(keys, header).map(drop))?;
-    match live.iter().enumerate().find(|(at, _)| is_forged(live, *at)) {
+    match live.iter().enumerate().find(|(at, _)| is_forged(keys, live, *at)) {
         Some((_, forged)) => Err(WalError::Tampered { lsn: Lsn::new(forged.base) }),
         None => Ok(()),
     }
 }
 
-/// Whether the segment at an index of a chain is plain where there can be none: behind an encrypted
-/// one, because no writer goes back to plain ones while it lives, and before one that says so.
-pub(crate) fn is_forged(live: &[SegmentHeader], at: usize) -> bool {
+/// Whether the segment at an index of a chain is plain where there can be none: in a log that never
+/// was; behind an encrypted one, because no writer goes back to plain ones while it lives; and
+/// before one that says so.
+pub(crate) fn is_forged(keys: &Keys, live: &[SegmentHeader], at: usize) -> bool {
     let (before, from) = live.split_at(at.min(live.len()));
     from.first().is_some_and(|header| header.cipher == 0)
-        && (before.iter().any(|header| header.cipher != 0)
+        && (keys.are_required()
+            || before.iter().any(|header| header.cipher != 0)
             || from.iter().any(SegmentHeader::is_entire))
 }
 

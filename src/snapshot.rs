@@ -129,7 +129,7 @@ impl<S: WalStore> Snapshot<S> {
     fn unlock(mut self, keys: &Keys, must_be: bool) -> Result<Self> {
         if self.is_plain() {
             let forged = WalError::Tampered { lsn: self.lsn() };
-            return if must_be { Err(forged) } else { Ok(self) };
+            return if must_be || keys.are_required() { Err(forged) } else { Ok(self) };
         }
         let cipher = keys.cipher(self.header.key_id, &context(&self.header))?;
         if cipher.prove(proven(&self.block)) != self.header.key_check {

@@ -51,6 +51,10 @@ impl Keys {
         false
     }
 
+    pub(crate) fn are_required(&self) -> bool {
+        false
+    }
+
     pub(crate) fn active(&self) -> Result<Option<ActiveKey>> {
         Ok(None)
     }

@@ -128,7 +128,11 @@ fn nonce(place: Place) -> Nonce<aes_gcm::aead::consts::U12> {
 
 /// The keys of a log, if it has any.
 #[derive(Clone, Default)]
-pub(crate) struct Keys(Option<Arc<dyn KeyProvider>>);
+pub(crate) struct Keys {
+    pub(crate) provider: Option<Arc<dyn KeyProvider>>,
+    /// Whether what is plain was never a part of the log.
+    pub(crate) required: bool,
+}
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -137,18 +141,19 @@ impl fmt::Debug for Keys {
 }
 
 impl Keys {
-    pub(crate) fn new(provider: Arc<dyn KeyProvider>) -> Self {
-        Self(Some(provider))
-    }
-
     /// Whether what is written from now on is encrypted.
     pub(crate) fn is_on(&self) -> bool {
-        self.0.is_some()
+        self.provider.is_some()
+    }
+
+    /// Whether what is plain was never a part of the log.
+    pub(crate) fn are_required(&self) -> bool {
+        self.required
     }
 
     /// The key for what is written from now on, if that is encrypted.
     pub(crate) fn active(&self) -> Result<Option<ActiveKey>> {
-        let Some(provider) = &self.0 else { return Ok(None) };
+        let Some(provider) = &self.provider else { return Ok(None) };
         let id = provider.active();
         let why = "its provider has no key with the id that it calls active";
         let missing = WalError::InvalidOption { name: "encryption", why };
@@ -157,7 +162,7 @@ impl Keys {
 
     /// The cipher that the key `id` makes; fails without that key.
     pub(crate) fn cipher(&self, id: u32, context: &Context) -> Result<Arc<Cipher>> {
-        let key = self.0.as_ref().and_then(|provider| provider.get(id));
+        let key = self.provider.as_ref().and_then(|provider| provider.get(id));
         key.map(|key| ActiveKey { id, key }.cipher(context)).ok_or(WalError::WrongKey)
     }
 }
@@ -232,7 +237,7 @@ mod tests {
                 Option::None
             }
         }
-        let keys = Keys::new(Arc::new(None));
+        let keys = Keys { provider: Some(Arc::new(None)), required: false };
         assert!(matches!(keys.active(), Err(WalError::InvalidOption { .. })));
         assert!(matches!(keys.cipher(5, &CONTEXT), Err(WalError::WrongKey)));
         assert!(Keys::default().active().unwrap().is_none());

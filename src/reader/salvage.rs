@@ -96,7 +96,7 @@ impl Ciphers {
     fn new<'a>(keys: &Keys, headers: impl Iterator<Item = &'a SegmentHeader>) -> Result<Self> {
         let mut live: Vec<_> = headers.copied().collect();
         live.sort_unstable_by_key(|header| header.base);
-        let forged = (0..live.len()).filter(|at| is_forged(&live, *at));
+        let forged = (0..live.len()).filter(|at| is_forged(keys, &live, *at));
         let forged = forged.filter_map(|at| live.get(at)).map(|header| header.seq).collect();
         let mut ciphers = Self { by_salt: Vec::new(), forged };
         for header in &live {

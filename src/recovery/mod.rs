@@ -117,7 +117,7 @@ fn recover<S: WalStore>(
             return Err(WalError::AlreadyExists { path: store.locate("") });
         }
         admit(&options.keys, &plan.survey.chain.live)?;
-        plan.refuse_forged_snapshot()?;
+        plan.refuse_forged_snapshot(&options.keys)?;
         let Some(locked) = file.take() else { break };
         match apply::apply(store, options, locked, &plan)? {
             apply::Outcome::Done(recovered) => return Ok(*recovered),

@@ -6,6 +6,7 @@ use super::chain::{self, Chain};
 use super::extent::{self, Extent, Search, Tally};
 use super::survey::{self, ControlView, Listing};
 use super::verdict::{Facts, Verdict};
+use crate::crypt::Keys;
 use crate::error::{Result, WalError};
 use crate::format::segment::{AES_256_GCM, SegmentHeader};
 use crate::format::{MAJOR, name};
@@ -39,8 +40,9 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Fails where the snapshot that counts is plain and none can be.
-    pub(super) fn refuse_forged_snapshot(&self) -> Result<()> {
-        let encrypted = self.survey.chain.live.last().is_some_and(SegmentHeader::is_entire);
+    pub(super) fn refuse_forged_snapshot(&self, keys: &Keys) -> Result<()> {
+        let proven = self.survey.chain.live.last().is_some_and(SegmentHeader::is_entire);
+        let encrypted = proven || keys.are_required();
         let lsn = Lsn::new(self.survey.control.slot.claim.snapshot);
         if encrypted && self.plain_snapshot { Err(WalError::Tampered { lsn }) } else { Ok(()) }
     }

@@ -3,7 +3,7 @@
 
 use cohort_wal::{MemStore, Result, WalError};
 
-use crate::common::names;
+use crate::common::{names, smallest};
 use crate::forge::{frames, index, number, seal, seal_end, seal_header, with};
 use crate::{copy, refused, sealed, secret};
 
@@ -106,4 +106,78 @@ fn the_length_of_an_encrypted_snapshot_is_not_forged() {
     let wal = sealed().open_store(forged).unwrap();
     let latest = wal.snapshots().unwrap().latest().map(drop);
     assert!(matches!(latest, Err(WalError::Corruption { .. })), "{latest:?}");
+}
+
+#[test]
+fn where_encryption_is_required_a_plain_log_does_not_pass_for_the_encrypted_one() {
+    let required = sealed().require_encryption(true);
+    let plain = MemStore::new();
+    let wal = smallest().open_store(plain.clone()).unwrap();
+    wal.append_and_sync(&secret(0, 60)).unwrap();
+    drop(wal);
+    assert!(matches!(refused(&plain, required.clone()), WalError::Tampered { .. }));
+    let salvage = required.clone().salvage_store(plain.clone()).unwrap();
+    assert_eq!(salvage.filter_map(Result::ok).count(), 0, "nor does salvage show its records");
+    // Nor does a log that was plain once, as long as some of it is.
+    let wal = sealed().open_store(plain.clone()).unwrap();
+    let second = wal.append_and_sync(&secret(1, 60)).unwrap();
+    wal.close().unwrap();
+    assert!(matches!(refused(&plain, required.clone()), WalError::Tampered { .. }));
+    sealed().open_store(plain.clone()).unwrap().truncate_before(second).unwrap();
+    let wal = required.open_store(plain).unwrap();
+    assert_eq!(wal.iter().unwrap().next().unwrap().unwrap().data(), secret(1, 60));
+}
+
+#[test]
+fn where_encryption_is_required_a_plain_snapshot_is_forged() {
+    let plain = MemStore::new();
+    let wal = smallest().open_store(plain.clone()).unwrap();
+    wal.append(&secret(0, 60)).unwrap();
+    wal.checkpoint(wal.end_lsn(), |image| image.write_all(b"balance: 7")).unwrap();
+    wal.close().unwrap();
+    // All its segments are encrypted now.
+    sealed().open_store(plain.clone()).unwrap().append_and_sync(&secret(1, 60)).unwrap();
+    let required = sealed().require_encryption(true);
+    assert!(matches!(refused(&plain, required.clone()), WalError::Tampered { .. }));
+    let wal = sealed().open_store(plain.clone()).unwrap();
+    wal.checkpoint(wal.end_lsn(), |image| image.write_all(b"balance: 8")).unwrap();
+    wal.close().unwrap();
+    assert!(required.open_store(plain).unwrap().snapshots().unwrap().latest().unwrap().is_some());
+}
+
+#[test]
+fn where_encryption_is_required_readers_refuse_what_is_plain() {
+    let dir = tempfile::tempdir().unwrap();
+    let required = sealed().require_encryption(true);
+    let wal = smallest().open(dir.path()).unwrap();
+    wal.append(&secret(0, 60)).unwrap();
+    wal.checkpoint(wal.end_lsn(), |image| image.write_all(b"balance: 7")).unwrap();
+    wal.close().unwrap();
+    let read = required.clone().open_read_only(dir.path());
+    assert!(matches!(read, Err(WalError::Tampered { .. })));
+    // From here on its segments are encrypted, and its snapshot is not.
+    sealed().open(dir.path()).unwrap().append_and_sync(&secret(1, 60)).unwrap();
+    let read = required.open_read_only(dir.path()).unwrap();
+    assert!(matches!(read.snapshots().latest(), Err(WalError::Tampered { .. })));
+    assert_eq!(read.iter().unwrap().next().unwrap().unwrap().data(), secret(1, 60));
+}
+
+#[test]
+fn where_encryption_is_required_everything_else_goes_on() {
+    let required = sealed().require_encryption(true);
+    let store = MemStore::new();
+    for round in 0..4 {
+        let wal = required.clone().open_store(store.clone()).unwrap();
+        for number in 0..20 {
+            wal.append_and_sync(&secret(number, 400)).unwrap();
+        }
+        match round {
+            0 => wal.rotate_key().unwrap(),
+            1 => wal.checkpoint(wal.last_lsn().unwrap(), |image| image.write_all(b"7")).unwrap(),
+            2 => wal.close().unwrap(),
+            _ => {}
+        }
+    }
+    let refused = smallest().require_encryption(true).open_store(store).unwrap_err();
+    assert!(matches!(refused, WalError::InvalidOption { name: "require_encryption", .. }));
 }

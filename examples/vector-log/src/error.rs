@@ -14,8 +14,6 @@ pub enum Error {
     /// The log failed; [`WalError`] says what to do. With [`WalError::WrongKey`] and
     /// [`WalError::Tampered`] nothing of it was used.
     Wal(WalError),
-    /// There are plain segments: somebody has put them in the place of encrypted ones.
-    NotEncrypted,
     /// The key ring failed.
     Keys(io::Error),
     /// A file of the key ring holds no key.
@@ -70,9 +68,6 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Wal(error) => fmt::Display::fmt(error, f),
-            Self::NotEncrypted => {
-                f.write_str("the oldest record is not encrypted, so nobody knows who wrote it")
-            }
             Self::Keys(error) => write!(f, "key ring: {error}"),
             Self::NotAKey { id } => write!(f, "key ring: file {id} holds no 64 hex digits"),
             Self::UnknownRecord { lsn } => {

@@ -10,11 +10,9 @@
 //!     so that the catalog outlives the truncation of the records that made it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use cohort_wal::inspect::Inspection;
-use cohort_wal::{FileStore, KeyProvider, Lsn, Wal, WalError, WalOptions, WalStore};
+use cohort_wal::{FileStore, Lsn, Wal, WalError, WalStore};
 
 use crate::error::{Error, Result};
 use crate::record::{Batch, Change, Vector};
@@ -92,38 +90,12 @@ impl State {
     }
 }
 
-impl VectorLog<FileStore> {
-    /// Opens the encrypted log in a directory with these options, and [reads](Self::open) it.
-    ///
-    /// Plain segments open with any key, as those of a log do that was not encrypted at first, and
-    /// their records would pass for authentic: whoever can write to the directory could put some in
-    /// the place of the oldest ones, or of all. There are none behind an encrypted one, so it is
-    /// enough to see whether the oldest record can be read without a key.
-    ///
-    /// # Errors
-    /// [`Error::NotEncrypted`]; otherwise as [`open`](Self::open).
-    pub fn open_encrypted(
-        dir: &Path,
-        options: WalOptions,
-        keys: Arc<dyn KeyProvider>,
-        manifest: Option<u64>,
-    ) -> Result<Self> {
-        // What is no log, or a damaged one, is for the opening to judge.
-        if let Ok(inspection) = Inspection::open(dir)
-            && let Some(head) = inspection.head_lsn()
-            && let Ok(mut records) = inspection.iter_from(head)
-            && let Some(Ok(_)) = records.read_next()
-        {
-            return Err(Error::NotEncrypted);
-        }
-        Self::open(Arc::new(options.encryption(keys).open(dir)?), manifest)
-    }
-}
-
 impl<S: WalStore> VectorLog<S> {
     /// Reads the whole log once, for the catalog and the newest checkpoint, and so that nothing is
     /// replayed of a log that was tampered with anywhere. `manifest` is the version of the one that
-    /// the database has found, if any.
+    /// the database has found, if any. The log should have been opened with
+    /// [`require_encryption`](cohort_wal::WalOptions::require_encryption), so that a plain one that
+    /// somebody has put in its place is not read.
     ///
     /// # Errors
     /// [`Error::Wal`], where [`WalError::WrongKey`] and [`WalError::Tampered`] differ from damage;

@@ -88,7 +88,7 @@ fn main() -> ExitCode {
 fn outcome(error: Option<&Error>) -> (u8, &'static str) {
     match error {
         Some(Error::Wal(WalError::WrongKey)) => (3, "wrong key"),
-        Some(Error::Wal(WalError::Tampered { .. }) | Error::NotEncrypted) => (4, "tampered with"),
+        Some(Error::Wal(WalError::Tampered { .. })) => (4, "tampered with"),
         Some(Error::OldManifest { .. }) => (6, "old manifest"),
         Some(Error::Wal(error)) if error.is_corruption() => (7, "damaged"),
         _ => (1, "failed"),
@@ -137,7 +137,8 @@ fn open(
     manifest: Option<u64>,
     create: bool,
 ) -> vector_log::Result<VectorLog> {
-    VectorLog::open_encrypted(dir, Wal::options().create(create), keys.clone(), manifest)
+    let options = Wal::options().create(create).encryption(keys.clone()).require_encryption(true);
+    VectorLog::open(Arc::new(options.open(dir)?), manifest)
 }
 
 /// The key is durable in the ring before the log is told of it. Should the process die in between,
