@@ -79,7 +79,7 @@
 //! | `durable`, `on_durable` | the same | the same | `Closed` |
 //! | a [`Follow`] | what is durable, then `Poisoned` | goes on when there is space | what is durable, then `Closed` |
 //! | `iter`, `iter_from` | what is durable | `StorageFull` while appended bytes cannot be written | `Closed` |
-//! | `head_lsn`, `end_lsn`, `durable_lsn`, `last_lsn`, `stats`, `recovery` | a value | a value | a value |
+//! | `head_lsn`, `end_lsn`, `durable_lsn`, `last_lsn`, `stats`, `recovery`, `poisoned` | a value | a value | a value |
 //! | `close` | `Poisoned`, and the lock is released | `StorageFull`, call again | `Ok` |
 //!
 //! # Cargo features

@@ -121,9 +121,12 @@ fn a_failed_sync_surfaces_on_the_next_call() {
         let (wal, script, _) = open(smallest().sync_interval(SHORT));
         script.fail_once(Op::Sync, 0, EIO);
         wal.append(b"lost").unwrap();
-        wait_until(|| wal.append(b"later").is_err());
+        // Without a call that appends or syncs.
+        wait_until(|| wal.poisoned().is_some_and(|error| error.is_poisoned()));
+        assert!(wal.append(b"later").is_err());
         assert!(wal.sync().is_err_and(|error| error.is_poisoned()));
         assert!(wal.close().is_err());
+        assert!(wal.poisoned().is_some(), "for good");
     });
 }
 

@@ -21,10 +21,11 @@ mod layout;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read;
 
 #[cfg(feature = "sim")]
 use cohort_wal::WalStore;
-use cohort_wal::{Lsn, MemStore, WalError, WalOptions};
+use cohort_wal::{Lsn, MemStore, Salvage, WalError, WalOptions};
 
 use canon::{logs, options};
 use common::{Dice, directory};
@@ -520,4 +521,43 @@ mod unreadable {
             assert!(!disk.list().unwrap().is_empty());
         }
     }
+}
+
+#[test]
+fn the_snapshot_is_shown_beside_damage_and_never_a_damaged_one() {
+    let image = |salvage: Salvage<MemStore>| {
+        let latest = salvage.snapshots().latest()?;
+        let mut bytes = Vec::new();
+        latest.unwrap().read_to_end(&mut bytes).unwrap();
+        Ok::<_, WalError>(bytes)
+    };
+    let store = MemStore::new();
+    let wal = options().open_store(store.clone()).unwrap();
+    wal.append(b"in the image").unwrap();
+    wal.checkpoint(wal.end_lsn(), |image| image.write_all(b"balance: 7")).unwrap();
+    wal.append_and_sync(b"behind it").unwrap();
+    drop(wal);
+    let files = store.snapshot();
+    let (mut shown, mut refused) = (0, 0);
+    for (name, bytes) in files.files() {
+        for at in 0..bytes.len().min(HEADER_AREA + 64) {
+            let mut files = files.clone();
+            files.files_mut().get_mut(name).unwrap()[at] ^= 0x10;
+            let Ok(salvage) = options().salvage_store(MemStore::from_snapshot(files)) else {
+                continue;
+            };
+            match image(salvage) {
+                Ok(bytes) => {
+                    assert_eq!(bytes, b"balance: 7", "{name} {at}");
+                    shown += 1;
+                }
+                Err(error) => {
+                    // Only where it is damaged itself, or what points at it.
+                    assert!(!name.ends_with(".wal"), "{name} {at}: {error}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(shown > HEADER_AREA && refused > 100, "{shown} {refused}");
 }

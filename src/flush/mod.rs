@@ -274,6 +274,11 @@ impl<B: Backing> Engine<B> {
         Ok(())
     }
 
+    /// Why the log is poisoned, if it is.
+    pub(crate) fn poisoned(&self) -> Option<WalError> {
+        self.refuse(self.ring.flags() & POISONED).err()
+    }
+
     /// The error that flags of the tail stand for, if any.
     fn refuse(&self, flags: u64) -> Result<()> {
         if flags & CLOSED != 0 {

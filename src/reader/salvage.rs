@@ -12,8 +12,9 @@ use crate::format::frame::{Header, Kind};
 use crate::format::segment::SegmentHeader;
 use crate::lsn::Lsn;
 use crate::options::WalOptions;
-use crate::recovery::{Found, Route, Walk, open_directory, route};
+use crate::recovery::{Found, Route, Walk, current_snapshot, open_directory, route};
 use crate::segments::{cipher_of, is_forged};
+use crate::snapshot::{Counting, Snapshots};
 use crate::store::{FileStore, WalStore};
 use crate::sync::Arc;
 
@@ -76,6 +77,7 @@ pub struct Salvage<S: WalStore = FileStore> {
     troubles: VecDeque<WalError>,
     head: u64,
     end: u64,
+    keys: Keys,
     ciphers: Ciphers,
     decoder: Decoder,
     /// The segment that is decoded, by number and salt.
@@ -89,6 +91,8 @@ struct Ciphers {
     by_salt: Vec<([u8; 16], Arc<Cipher>)>,
     /// Segments that are plain where there can be none.
     forged: Vec<u64>,
+    /// A snapshot that is plain was forged.
+    is_entire: bool,
 }
 
 impl Ciphers {
@@ -98,7 +102,8 @@ impl Ciphers {
         live.sort_unstable_by_key(|header| header.base);
         let forged = (0..live.len()).filter(|at| is_forged(keys, &live, *at));
         let forged = forged.filter_map(|at| live.get(at)).map(|header| header.seq).collect();
-        let mut ciphers = Self { by_salt: Vec::new(), forged };
+        let is_entire = live.iter().any(SegmentHeader::is_entire);
+        let mut ciphers = Self { by_salt: Vec::new(), forged, is_entire };
         for header in &live {
             let cipher = cipher_of(keys, header)?;
             let is_known = ciphers.of(header).is_some();
@@ -176,7 +181,8 @@ impl WalOptions {
         let keys = self.keys;
         // Without the keys nothing of them can be read, and who has others is told at once.
         let ciphers = Ciphers::new(&keys, walk.headers())?;
-        Ok(Salvage { store, walk, troubles, head, end, ciphers, decoder, segment, over: false })
+        let over = false;
+        Ok(Salvage { store, walk, troubles, head, end, keys, ciphers, decoder, segment, over })
     }
 }
 
@@ -229,6 +235,37 @@ impl<S: WalStore> Salvage<S> {
     #[must_use]
     pub fn end_lsn(&self) -> Lsn {
         Lsn::new(self.end)
+    }
+
+    /// The snapshots of the log as it is now: the one that CONTROL names, if it is whole. The
+    /// records that are left come on top of it.
+    ///
+    /// ```
+    /// use cohort_wal::{MemStore, WalOptions};
+    ///
+    /// # fn main() -> cohort_wal::Result<()> {
+    /// let store = MemStore::new();
+    /// let wal = WalOptions::new().open_store(store.clone())?;
+    /// wal.checkpoint(wal.end_lsn(), |image| image.write_all(b"balance: 7"))?;
+    /// wal.append_and_sync(b"lost")?;
+    /// drop(wal);
+    /// // Both copies of the header of the segment.
+    /// let mut damage = store.snapshot();
+    /// for bytes in damage.files_mut().values_mut().filter(|bytes| bytes.len() > 8192) {
+    ///     bytes[..8192].fill(0xFF);
+    /// }
+    /// let store = MemStore::from_snapshot(damage);
+    /// assert!(WalOptions::new().open_store(store.clone()).unwrap_err().is_corruption());
+    /// let salvage = WalOptions::new().salvage_store(store)?;
+    /// assert_eq!(salvage.snapshots().latest()?.unwrap().len(), 10);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn snapshots(&self) -> Snapshots<S> {
+        let (store, encrypted) = (Arc::clone(&self.store), self.ciphers.is_entire);
+        let ask = move || Ok(Counting { encrypted, ..current_snapshot(&*store)? });
+        Snapshots::new(Arc::clone(&self.store), self.keys.clone(), Arc::new(ask))
     }
 
     /// The next record, its payload lent until the next call, or what had to be skipped; `None` at

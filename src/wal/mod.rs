@@ -19,7 +19,7 @@ mod typed;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::error::Result;
+use crate::error::{Result, WalError};
 use crate::flush::{Engine, Storage};
 use crate::lsn::Lsn;
 use crate::options::{Form, WalOptions};
@@ -158,6 +158,24 @@ impl<S: WalStore> Wal<S> {
         self.engine.stats().snapshot(appended.appends, appended.bytes, syncs)
     }
 
+    /// Why this handle will acknowledge nothing any more, as [`WalError::Poisoned`]; `None` if it
+    /// is not poisoned. It tells who only reads of a failure in the background of an
+    /// [interval](WalOptions::sync_interval), which every append and sync is told anyhow.
+    ///
+    /// # Examples
+    /// ```
+    /// # use cohort_wal::{MemStore, WalOptions};
+    /// # fn main() -> cohort_wal::Result<()> {
+    /// let wal = WalOptions::new().open_store(MemStore::new())?;
+    /// assert!(wal.poisoned().is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn poisoned(&self) -> Option<WalError> {
+        self.engine.poisoned()
+    }
+
     /// Closes the log: makes everything appended durable, marks the log clean, and lets go of its
     /// lock. Idempotent; every later call of another method fails with [`WalError::Closed`].
     ///
@@ -184,10 +202,6 @@ impl<S: WalStore> Wal<S> {
     /// # Ok(())
     /// # }
     /// ```
-    ///
-    /// [`WalError::Closed`]: crate::WalError::Closed
-    /// [`WalError::Poisoned`]: crate::WalError::Poisoned
-    /// [`WalError::StorageFull`]: crate::WalError::StorageFull
     pub fn close(&self) -> Result<()> {
         self.engine.close()
     }

@@ -90,6 +90,8 @@ fn a_forged_plain_snapshot_of_an_encrypted_log_is_never_shown() {
         file.extend_from_slice(&one);
     });
     assert!(matches!(refused(&forged, sealed()), WalError::Tampered { .. }));
+    let salvage = sealed().salvage_store(forged).unwrap();
+    assert!(matches!(salvage.snapshots().latest(), Err(WalError::Tampered { .. })));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use cohort_wal::{Lsn, WalError, WalOptions};
+use cohort_wal::{Lsn, Salvage, WalError, WalOptions};
 
 use crate::book::Book;
 use crate::transaction::{Assembler, Posted};
@@ -13,8 +13,7 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct Rescue {
     /// The snapshot that the transactions come on top of: its place and what it says; none before
-    /// the first checkpoint. An error where the log is refused even to readers: a snapshot is
-    /// shown by those that open, and salvage shows none.
+    /// the first checkpoint. An error where it is damaged itself.
     pub image: Result<Option<(Lsn, Book)>>,
     /// The transactions that are there as a whole, in order.
     pub whole: Vec<Posted>,
@@ -45,10 +44,11 @@ impl Rescue {
 /// # Errors
 /// As [`WalOptions::salvage`].
 pub fn rescue(dir: &Path, accounts: u16) -> Result<Rescue> {
-    let image = image(dir, accounts);
+    let salvage = WalOptions::new().salvage(dir)?;
+    let image = image(&salvage, accounts);
     let mut left = Rescue { image, whole: vec![], split: BTreeSet::new(), skipped: vec![] };
     let mut assembler = Assembler::default();
-    for record in WalOptions::new().salvage(dir)? {
+    for record in salvage {
         let record = match record {
             Ok(record) => record,
             Err(skipped) => {
@@ -74,10 +74,8 @@ pub fn rescue(dir: &Path, accounts: u16) -> Result<Rescue> {
     Ok(left)
 }
 
-/// The newest snapshot of a log that can at least be opened for reading.
-fn image(dir: &Path, accounts: u16) -> Result<Option<(Lsn, Book)>> {
-    let reader = WalOptions::new().open_read_only(dir)?;
-    let Some(snapshot) = reader.snapshots().latest()? else { return Ok(None) };
+fn image(salvage: &Salvage, accounts: u16) -> Result<Option<(Lsn, Book)>> {
+    let Some(snapshot) = salvage.snapshots().latest()? else { return Ok(None) };
     let lsn = snapshot.lsn();
     Ok(Some((lsn, Book::read(snapshot, accounts)?)))
 }
