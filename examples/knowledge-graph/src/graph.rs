@@ -206,17 +206,11 @@ impl<S: WalStore> Graph<S> {
 
     /// Appends changes as one unit and applies them; returns the LSN of the last one.
     fn commit(&self, known: &mut Knowledge, changes: &[Change<'_>]) -> Result<Lsn> {
-        let lsn = match changes {
-            [one] => {
-                let (kind, body) = one.encode()?;
-                self.wal.append_typed(&Envelope { kind, body: &body })?
-            }
-            many => {
-                let payloads: Vec<_> = many.iter().map(Change::payload).collect::<Result<_>>()?;
-                let lsns = self.wal.append_batch(&payloads)?;
-                lsns.last().copied().ok_or(GraphError::Empty { what: "list of changes" })?
-            }
-        };
+        let encoded: Vec<_> = changes.iter().map(Change::encode).collect::<Result<_>>()?;
+        let envelopes: Vec<_> =
+            encoded.iter().map(|(kind, body)| Envelope { kind: *kind, body }).collect();
+        let lsns = self.wal.append_batch_typed(&envelopes)?;
+        let lsn = *lsns.last().ok_or(GraphError::Empty { what: "list of changes" })?;
         // It has its place in the log. The lock is held until all of it is in the graph as well.
         for change in changes {
             let fits = known.apply(change);

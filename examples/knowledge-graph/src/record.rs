@@ -100,7 +100,7 @@ impl<'a> Change<'a> {
         Ok(encoded)
     }
 
-    /// The whole payload of its record, for where `append_typed` does not do: batches and images.
+    /// The whole payload of its record, as images have it.
     pub(crate) fn payload(&self) -> Result<Vec<u8>> {
         let (kind, body) = self.encode()?;
         bytes(&Envelope { kind, body: &body })
