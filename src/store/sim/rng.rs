@@ -69,6 +69,7 @@ impl Fingerprint {
         self.words([word(&last, 0), word(&last, 8), word(&last, 16), word(&last, 24)]);
     }
 
+    #[inline]
     fn words(&mut self, words: [u64; 4]) {
         for (lane, word) in self.0.iter_mut().zip(words) {
             let product = u128::from(*lane ^ word) * 0xF39C_C060_5CED_C835;
