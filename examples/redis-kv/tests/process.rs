@@ -103,6 +103,36 @@ fn a_signal_and_a_command_end_the_server_in_order() {
     }
 }
 
+#[test]
+fn a_server_without_another_file_ends_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 40; exec \"$0\" \"$@\"", PROGRAM]);
+    let server = Served::start_as(command, dir.path());
+    let mut first = server.client();
+    assert_eq!(first.ask(&["SET", "k", &"x".repeat(8 << 20)]).unwrap(), Reply::OK);
+    let mut clients = vec![first];
+    loop {
+        let mut client = server.client();
+        client.stream().set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        if client.ask(&["PING"]).is_err() {
+            break;
+        }
+        clients.push(client);
+    }
+    // One leaves, and whoever accepts has the last file for the next one. All others are there
+    // when the server is told to stop.
+    clients.pop();
+    thread::sleep(Duration::from_millis(300));
+    clients.iter_mut().for_each(|client| client.send(&encode(&["GET", "k"]).repeat(3)).unwrap());
+    let begun = |client: &Client| client.stream().peek(&mut [0]).unwrap();
+    assert!(clients.iter().all(|client| begun(client) == 1));
+    server.terminate();
+    thread::sleep(Duration::from_millis(500));
+    drop(clients);
+    server.ended_well();
+}
+
 /// Megabytes that a process has had at most.
 #[cfg(target_os = "linux")]
 fn most_memory(server: &Served) -> u64 {
