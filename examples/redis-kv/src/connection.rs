@@ -8,7 +8,7 @@
 //! I2. What waits is bounded in number and in bytes; from who does not take its replies nothing
 //!     more is read.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::mem;
 
 use cohort_wal::{Lsn, WalError, WalStore};
@@ -17,16 +17,15 @@ use mio::net::TcpStream;
 
 use crate::command::Command;
 use crate::db::Operation;
+use crate::outbox::Outbox;
 use crate::resp::{MAX_ARGUMENTS, MAX_REQUEST_BYTES, ProtocolError, Reply, Requests};
 use crate::server::Server;
 
 /// Replies that wait at most, and their bytes.
 const MAX_WAITING: usize = 4096;
 const MAX_WAITING_BYTES: usize = 1 << 20;
-/// What is read of one client before it is the next one's turn.
+/// What is read of one client, or sent to it, before it is the next one's turn.
 const MAX_TURN_BYTES: usize = 1 << 20;
-/// Memory for replies that a connection keeps.
-const KEPT_BYTES: usize = 16 << 10;
 
 /// A client that is connected, until it is dropped.
 #[derive(Debug)]
@@ -38,13 +37,14 @@ pub(crate) struct Connection {
     waiting: Vec<Reply>,
     waiting_bytes: usize,
     depends_on: Option<Lsn>,
-    /// Replies that may leave; those before `sent` have left.
-    out: Vec<u8>,
-    sent: usize,
+    /// Replies that may leave.
+    out: Outbox,
     /// Nothing was taken since somebody looked.
     stuck: bool,
     /// There may be something to read.
     readable: bool,
+    /// Something may be taken.
+    writable: bool,
 }
 
 impl Connection {
@@ -56,16 +56,17 @@ impl Connection {
             waiting: Vec::new(),
             waiting_bytes: 0,
             depends_on: None,
-            out: Vec::new(),
-            sent: 0,
+            out: Outbox::default(),
             stuck: false,
             readable: false,
+            writable: true,
         }
     }
 
     /// Takes note of what the system says.
     pub(crate) fn notice(&mut self, event: &Event) {
         self.readable |= event.is_readable() || event.is_error();
+        self.writable |= event.is_writable() || event.is_error();
     }
 
     /// Reads and runs what has arrived; returns what must be durable before
@@ -133,29 +134,23 @@ impl Connection {
             let reply = Reply::error(format!("ERR not known to be durable: {error}"));
             self.waiting.fill(reply);
         }
-        self.waiting.drain(..).for_each(|reply| reply.encode(&mut self.out));
+        self.out.extend(self.waiting.drain(..));
         self.waiting_bytes = 0;
         self.send();
     }
 
     /// Sends what the client takes.
     fn send(&mut self) {
-        while self.sent < self.out.len() {
-            match self.stream.write(&self.out[self.sent..]) {
-                Ok(sent) => {
-                    self.sent += sent;
-                    self.stuck = false;
-                }
-                Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock => return,
-                    ErrorKind::Interrupted => {}
-                    _ => self.drop_out(),
-                },
-            }
+        if !self.writable {
+            return;
         }
-        self.out.clear();
-        self.out.shrink_to(KEPT_BYTES);
-        self.sent = 0;
+        let (taken, sent) = self.out.send(&mut self.stream, MAX_TURN_BYTES);
+        self.stuck &= taken == 0;
+        match sent {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
+            Err(_) => self.drop_out(),
+        }
     }
 
     /// Nothing more is read. What was run is answered.
@@ -166,7 +161,7 @@ impl Connection {
     /// The client is gone, and nobody to be told anything.
     fn drop_out(&mut self) {
         self.end();
-        self.sent = self.out.len();
+        self.out.clear();
     }
 
     /// Whether everything is said.
@@ -176,7 +171,7 @@ impl Connection {
 
     /// Whether there is more to do without waiting for the client.
     pub(crate) fn has_more(&self) -> bool {
-        self.out.is_empty() && self.readable
+        if self.out.is_empty() { self.readable } else { self.writable }
     }
 
     /// Whether the client has taken nothing of a reply since this was called last.

@@ -142,6 +142,7 @@ impl<S: WalStore> Db<S> {
             shards: self.lock(operations),
             staged: HashMap::new(),
             cleared: false,
+            keys: None,
             records: Vec::new(),
             depends_on: None,
         };
@@ -189,6 +190,8 @@ struct Stage<'a, S: WalStore> {
     staged: HashMap<Bytes, Option<Bytes>>,
     /// Whether everything that is not staged is to go.
     cleared: bool,
+    /// How many keys there are, once somebody has asked.
+    keys: Option<usize>,
     records: Vec<Vec<u8>>,
     depends_on: Option<Lsn>,
 }
@@ -199,7 +202,7 @@ impl<S: WalStore> Stage<'_, S> {
             Operation::Get(key) => Answer::Value(self.get(key)),
             Operation::Set(key, value) => {
                 self.records.push(Change::Set(key, value).encode());
-                self.staged.insert(Arc::clone(key), Some(Arc::clone(value)));
+                self.put(key, Some(value));
                 Answer::Done
             }
             Operation::Del(keys) => Answer::Count(keys.iter().filter(|key| self.del(key)).count()),
@@ -211,6 +214,7 @@ impl<S: WalStore> Stage<'_, S> {
                 self.records.push(Change::Clear.encode());
                 self.staged.clear();
                 self.cleared = true;
+                self.keys = Some(0);
                 Answer::Done
             }
         }
@@ -234,25 +238,40 @@ impl<S: WalStore> Stage<'_, S> {
         let there = self.get(key).is_some();
         if there {
             self.records.push(Change::Delete(key).encode());
-            self.staged.insert(Arc::clone(key), None);
+            self.put(key, None);
         }
         there
     }
 
-    fn len(&mut self) -> usize {
-        if self.cleared {
-            return self.staged.values().flatten().count();
+    fn put(&mut self, key: &Bytes, value: Option<&Bytes>) {
+        let there = value.is_some();
+        let before = self.staged.insert(Arc::clone(key), value.map(Arc::clone));
+        if let Some(keys) = self.keys {
+            let was_there = before.map_or_else(|| self.is_kept(key), |before| before.is_some());
+            self.keys = Some(keys + usize::from(there) - usize::from(was_there));
         }
-        let changed = self.shards.iter().filter_map(|(_, shard)| shard.changed).max();
-        self.depends_on = self.depends_on.max(changed);
-        let kept: usize = self.shards.iter().map(|(_, shard)| shard.entries.len()).sum();
-        let was_there = |key: &Bytes| {
-            let number = self.db.shard_of(key);
-            let at = self.shards.binary_search_by_key(&number, |(number, _)| *number);
-            at.is_ok_and(|at| self.shards[at].1.entries.contains_key(key))
-        };
-        let touched = self.staged.keys().filter(|key| was_there(key)).count();
-        kept - touched + self.staged.values().flatten().count()
+    }
+
+    /// Whether the tables have a key, and it is not cleared.
+    fn is_kept(&self, key: &Bytes) -> bool {
+        let number = self.db.shard_of(key);
+        let at = self.shards.binary_search_by_key(&number, |(number, _)| *number);
+        !self.cleared && at.is_ok_and(|at| self.shards[at].1.entries.contains_key(key))
+    }
+
+    fn len(&mut self) -> usize {
+        if !self.cleared {
+            let changed = self.shards.iter().filter_map(|(_, shard)| shard.changed).max();
+            self.depends_on = self.depends_on.max(changed);
+        }
+        // Counted once: a transaction may ask as often as it likes, with all shards locked.
+        let keys = self.keys.unwrap_or_else(|| {
+            let kept: usize = self.shards.iter().map(|(_, shard)| shard.entries.len()).sum();
+            let touched = self.staged.keys().filter(|key| self.is_kept(key)).count();
+            kept - touched + self.staged.values().flatten().count()
+        });
+        self.keys = Some(keys);
+        keys
     }
 
     /// Appends, then applies, then unlocks; returns what the answers depend on.

@@ -14,6 +14,7 @@ pub mod command;
 mod connection;
 pub mod db;
 pub mod image;
+mod outbox;
 pub mod resp;
 pub mod server;
 pub mod torture;

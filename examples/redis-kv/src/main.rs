@@ -14,7 +14,7 @@ use redis_kv::db::{Answer, Operation};
 use redis_kv::torture::{self, Torture};
 use redis_kv::{Db, Server};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use signal_hook::iterator::{Handle, Signals};
 
 const USAGE: &str = "\
 usage: redis-kv serve DIR [--port N] [--checkpoint-bytes N] [--segment-bytes N]
@@ -37,6 +37,15 @@ fn main() -> ExitCode {
             eprintln!("redis-kv: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Ends the thread that waits for signals, or a server that panics would wait for it for ever.
+struct Close(Handle);
+
+impl Drop for Close {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 
@@ -77,12 +86,11 @@ fn serve(mut arguments: Arguments) -> AnyResult<()> {
     println!("listening on {}", listener.local_addr()?);
 
     let server = Server::new(db, listener, checkpoint_bytes)?;
-    let signalled = signals.handle();
+    let no_more_signals = Close(signals.handle());
     let ended = thread::scope(|scope| {
         scope.spawn(|| signals.forever().for_each(|_| server.stop()));
-        let ended = server.run();
-        signalled.close();
-        ended
+        let _at_the_end = no_more_signals;
+        server.run()
     });
     let stats = wal.stats();
     println!("stopped after {} records and {} syncs", stats.appends, stats.syncs);

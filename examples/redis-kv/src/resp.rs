@@ -51,12 +51,17 @@ struct Begun {
 impl Requests {
     /// Takes in what has arrived.
     pub fn feed(&mut self, bytes: &[u8]) {
-        self.bytes.drain(..self.begin);
-        self.begin = 0;
-        if self.bytes.is_empty() {
+        self.forget();
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Gives back what the requests took that were given out.
+    fn forget(&mut self) {
+        if self.begin > 0 {
+            self.bytes.drain(..self.begin);
+            self.begin = 0;
             self.bytes.shrink_to(KEPT_BYTES);
         }
-        self.bytes.extend_from_slice(bytes);
     }
 
     /// The arguments of the next request; none until all of it has arrived.
@@ -64,6 +69,11 @@ impl Requests {
     /// # Errors
     /// [`ProtocolError`], from then on.
     pub fn take(&mut self) -> Result<Option<Vec<&[u8]>>, ProtocolError> {
+        if self.begin == self.bytes.len() {
+            // The client may have nothing to say for long.
+            self.forget();
+            return Ok(None);
+        }
         let bytes = &self.bytes[self.begin..];
         let mut begun = match self.begun.take() {
             Some(begun) => begun,
@@ -207,6 +217,16 @@ impl Reply {
             }
         }
     }
+
+    /// Puts its bytes behind others, without those of the replies in it: returns these.
+    pub(crate) fn begin(self, to: &mut Vec<u8>) -> Vec<Self> {
+        let Self::Array(replies) = self else {
+            self.encode(to);
+            return Vec::new();
+        };
+        to.extend(format!("*{}\r\n", replies.len()).as_bytes());
+        replies
+    }
 }
 
 #[cfg(test)]
@@ -255,7 +275,14 @@ mod tests {
             assert_eq!(requests.take().unwrap().unwrap()[0].len(), 1_000_000);
         }
         assert!(requests.bytes.capacity() < 3_000_000);
-        requests.feed(b"PING\r\n");
+        // Neither by who says no more, nor by who begins something small.
+        assert_eq!(requests.take(), Ok(None));
         assert!(requests.bytes.capacity() <= KEPT_BYTES);
+        requests.feed(&[&large[..], b"PI"].concat());
+        requests.take().unwrap().unwrap();
+        assert_eq!(requests.take(), Ok(None));
+        requests.feed(b"NG\r\n");
+        assert!(requests.bytes.capacity() <= KEPT_BYTES);
+        assert_eq!(requests.take().unwrap().unwrap(), [b"PING"]);
     }
 }

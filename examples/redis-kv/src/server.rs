@@ -4,13 +4,15 @@
 //! on [`Server::stop`], which a signal, `SHUTDOWN` or a failed log calls. What cannot be had for a
 //! connection, a file, say, costs that connection and nobody else.
 
-use std::io::{self, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{self, ErrorKind, Write};
+use std::net;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use cohort_wal::{FileStore, WalError, WalStore};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token, Waker};
 use parking_lot::{Condvar, Mutex};
 
 use crate::Db;
@@ -19,6 +21,8 @@ use crate::worker::Worker;
 const MAX_CONNECTIONS: usize = 512;
 /// At least two workers, so that one runs requests while another waits for the disk.
 const WORKERS: std::ops::RangeInclusive<usize> = 2..=16;
+const LISTENER: Token = Token(0);
+const BELL: Token = Token(1);
 /// How soon to accept again after a failure.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -27,6 +31,9 @@ const BREATH: Duration = Duration::from_millis(100);
 pub struct Server<S: WalStore = FileStore> {
     pub(crate) db: Db<S>,
     listener: TcpListener,
+    /// Tells who accepts that somebody is there, or that the server stops.
+    door: Mutex<Poll>,
+    bell: Waker,
     /// Bytes of log that are worth a checkpoint; at least those of the last image.
     checkpoint_bytes: u64,
     next_checkpoint_bytes: AtomicU64,
@@ -48,12 +55,17 @@ impl<S: WalStore> Server<S> {
     ///
     /// # Errors
     /// Those of the system, which may have no more files.
-    pub fn new(db: Db<S>, listener: TcpListener, checkpoint_bytes: u64) -> io::Result<Self> {
+    pub fn new(db: Db<S>, listener: net::TcpListener, checkpoint_bytes: u64) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let (mut listener, door) = (TcpListener::from_std(listener), Poll::new()?);
+        door.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
         let workers = cores.clamp(*WORKERS.start(), *WORKERS.end());
         Ok(Self {
             db,
             listener,
+            bell: Waker::new(door.registry(), BELL)?,
+            door: Mutex::new(door),
             checkpoint_bytes,
             next_checkpoint_bytes: AtomicU64::new(checkpoint_bytes),
             checkpoints: AtomicU64::new(0),
@@ -68,7 +80,7 @@ impl<S: WalStore> Server<S> {
     }
 
     /// How long a client may take nothing of its replies before somebody looks, who cuts it off at
-    /// the second time.
+    /// the second time; and how long it may take over the last of them when the server stops.
     #[must_use]
     pub fn patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
@@ -87,13 +99,7 @@ impl<S: WalStore> Server<S> {
             };
             let workers: Vec<_> =
                 self.workers.iter().map(|worker| scope.spawn(move || work(worker))).collect();
-            for worker in self.workers.iter().cycle() {
-                if self.is_stopping() {
-                    break;
-                }
-                // Who cannot be served is gone.
-                self.accept(worker).ok();
-            }
+            self.accept_all();
             workers.into_iter().try_for_each(|worker| {
                 worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             })
@@ -115,16 +121,14 @@ impl<S: WalStore> Server<S> {
         if self.stopping.swap(true, Ordering::Relaxed) {
             return;
         }
+        // All look now and then by themselves.
+        self.bell.wake().ok();
         for worker in &self.workers {
-            // They look now and then by themselves.
             worker.wake().ok();
         }
         // Locked, so that it happens before the other looks, or while it waits.
         drop(self.checkpoint_due.lock());
         self.wake.notify_one();
-        // Wakes the thread that accepts, with a connection that it will not serve.
-        let address = self.listener.local_addr();
-        address.and_then(|address| TcpStream::connect_timeout(&address, BREATH)).ok();
     }
 
     /// What became of a commit: a failure that nothing cures ends the server.
@@ -164,20 +168,31 @@ impl<S: WalStore> Server<S> {
         format!("# Server\r\n{}", lines.concat())
     }
 
-    /// Takes the next client in, if there is room for one.
-    fn accept(&self, worker: &Worker) -> io::Result<()> {
-        let (stream, _) = self.listener.accept().inspect_err(|_| {
-            // Most likely there are too many open files: wait until somebody leaves.
-            thread::sleep(BREATH);
-        })?;
-        if self.is_stopping() {
-            return Ok(());
+    /// Takes clients in until the server stops.
+    fn accept_all(&self) {
+        let (mut door, mut events) = (self.door.lock(), Events::with_capacity(2));
+        let mut workers = self.workers.iter().cycle();
+        while !self.is_stopping() {
+            match self.listener.accept() {
+                Ok((stream, _)) => {
+                    // Who cannot be served is gone.
+                    workers.next().map(|worker| self.take_in(stream, worker).ok());
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    door.poll(&mut events, Some(self.patience)).ok();
+                }
+                // Most likely there are too many open files: wait until somebody leaves.
+                Err(_) => thread::sleep(BREATH),
+            }
         }
+    }
+
+    /// Gives a client to a worker, if there is room for one.
+    fn take_in(&self, stream: TcpStream, worker: &Worker) -> io::Result<()> {
         if self.connections.load(Ordering::Relaxed) >= MAX_CONNECTIONS {
             return (&stream).write_all(b"-ERR max number of clients reached\r\n");
         }
         stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
         self.connections.fetch_add(1, Ordering::Relaxed);
         worker.take(stream)
     }

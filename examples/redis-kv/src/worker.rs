@@ -10,7 +10,6 @@
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::mem;
-use std::net;
 use std::time::{Duration, Instant};
 
 use cohort_wal::WalStore;
@@ -30,7 +29,7 @@ const WAKER: Token = Token(usize::MAX);
 pub(crate) struct Worker {
     poll: Mutex<Poll>,
     waker: Waker,
-    arrivals: Mutex<Vec<net::TcpStream>>,
+    arrivals: Mutex<Vec<TcpStream>>,
 }
 
 impl Worker {
@@ -41,7 +40,7 @@ impl Worker {
     }
 
     /// Hands it another client.
-    pub(crate) fn take(&self, stream: net::TcpStream) -> io::Result<()> {
+    pub(crate) fn take(&self, stream: TcpStream) -> io::Result<()> {
         self.arrivals.lock().push(stream);
         self.wake()
     }
@@ -61,6 +60,7 @@ impl Worker {
             turn: Vec::new(),
             buffer: vec![0; BUFFER_BYTES],
             looked: now(),
+            ending: None,
         };
         let mut arrived = 0;
         while !server.is_stopping() || !shift.clients.is_empty() {
@@ -69,9 +69,8 @@ impl Worker {
                 Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
-            for stream in mem::take(&mut *self.arrivals.lock()) {
+            for mut stream in mem::take(&mut *self.arrivals.lock()) {
                 arrived += 1;
-                let mut stream = TcpStream::from_std(stream);
                 let interest = Interest::READABLE | Interest::WRITABLE;
                 match poll.registry().register(&mut stream, Token(arrived), interest) {
                     Ok(()) => drop(shift.clients.insert(Token(arrived), Connection::new(stream))),
@@ -100,6 +99,8 @@ struct Shift<'a, S: WalStore> {
     turn: Vec<Token>,
     buffer: Vec<u8>,
     looked: Instant,
+    /// Since when the server has been stopping.
+    ending: Option<Instant>,
 }
 
 impl<S: WalStore> Shift<'_, S> {
@@ -129,22 +130,26 @@ impl<S: WalStore> Shift<'_, S> {
         self.server.note_growth();
     }
 
-    /// Cuts off who does not take its replies; ends all when the server stops.
+    /// Cuts off who does not take its replies; ends all when the server stops, and cuts off who
+    /// takes too long over the rest of them then.
     fn look_after_clients(&mut self) {
+        let (now, patience) = (now(), self.server.patience);
+        let is_over = |since: Instant| now.saturating_duration_since(since) >= patience;
         let stopping = self.server.is_stopping();
-        let late = now().saturating_duration_since(self.looked) >= self.server.patience;
+        let late = is_over(self.looked);
         if late {
-            self.looked = now();
+            self.looked = now;
         }
         if !stopping && !late {
             return;
         }
+        let too_long = stopping && is_over(*self.ending.get_or_insert(now));
         let before = self.clients.len();
         self.clients.retain(|_, client| {
             if stopping {
                 client.end();
             }
-            !(client.is_over() || late && client.is_stuck())
+            !(client.is_over() || too_long || late && client.is_stuck())
         });
         self.server.goodbye(before - self.clients.len());
     }

@@ -221,6 +221,37 @@ fn what_a_read_has_shown_survives_even_if_its_writer_was_never_answered() {
 }
 
 #[test]
+fn a_transaction_may_ask_for_the_size_as_often_as_it_likes() {
+    let disk = SimStore::new(Profile::Ext4, 11);
+    let (db, mut dice, mut model) = (open(&disk), Dice(11), Model::new());
+    for number in 0..500 {
+        let (mut operations, mut sizes) = (Vec::new(), Vec::new());
+        for _ in 0..dice.below(6) {
+            operations.extend(transaction(&mut dice, number, &mut model));
+            if dice.below(2) == 0 {
+                operations.push(Operation::DbSize);
+                sizes.push(model.len());
+            }
+        }
+        let (answers, _) = db.execute(&operations).unwrap();
+        let answers = answers.into_iter().zip(&operations);
+        let asked = answers.filter(|(_, operation)| **operation == Operation::DbSize);
+        let sizes = sizes.into_iter().map(Answer::Count).collect::<Vec<_>>();
+        assert_eq!(asked.map(|(answer, _)| answer).collect::<Vec<_>>(), sizes);
+        assert_eq!(contents(&db), model);
+    }
+    // It has all shards locked: this takes far longer if each looks at every key.
+    let many = 20_000;
+    let sets = (0..many).map(|key| set(&key.to_string(), ""));
+    let mut operations: Vec<_> = sets.collect();
+    operations.extend((0..many).map(|_| Operation::DbSize));
+    let (send, done) = std::sync::mpsc::channel();
+    thread::spawn(move || send.send(db.execute(&operations).unwrap().0.pop()));
+    let last = done.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
+    assert_eq!(last, Some(Answer::Count(many + model.len())));
+}
+
+#[test]
 fn concurrent_writers_and_checkpoints_lose_nothing() {
     const WRITERS: usize = 3;
     let disk = SimStore::new(Profile::Ext4NoJournal, 3);

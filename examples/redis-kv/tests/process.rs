@@ -5,9 +5,11 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use cohort_wal::Wal;
-use redis_kv::client::Client;
+use redis_kv::client::{Client, encode};
 use redis_kv::resp::Reply;
 use redis_kv::torture::{self, Torture};
 
@@ -22,7 +24,10 @@ struct Served {
 
 impl Served {
     fn start(dir: &Path) -> Self {
-        let mut command = Command::new(PROGRAM);
+        Self::start_as(Command::new(PROGRAM), dir)
+    }
+
+    fn start_as(mut command: Command, dir: &Path) -> Self {
         command.args(["serve", "--port", "0"]).arg(dir).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut said = BufReader::new(child.stdout.take().unwrap());
@@ -41,8 +46,20 @@ impl Served {
         Client::connect(("127.0.0.1", self.port.parse().unwrap())).unwrap()
     }
 
+    fn terminate(&self) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    }
+
     /// Waits for its end; returns the rest of what it said.
     fn ended_well(mut self) -> String {
+        for _ in 0..1_000 {
+            if self.child.try_wait().unwrap().is_some() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert!(self.child.try_wait().unwrap().is_some(), "the server goes on");
         let mut rest = String::new();
         self.said.read_to_string(&mut rest).unwrap();
         assert!(self.child.wait().unwrap().success());
@@ -79,12 +96,66 @@ fn a_signal_and_a_command_end_the_server_in_order() {
         if number.is_multiple_of(2) {
             assert!(client.ask(&["SHUTDOWN", "NOSAVE"]).is_err());
         } else {
-            let id = server.child.id().to_string();
-            assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+            server.terminate();
         }
         assert!(server.ended_well().contains("stopped after"));
         assert!(Wal::open(dir.path()).unwrap().recovery().clean);
     }
+}
+
+#[test]
+fn a_server_without_another_file_ends_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 40; exec \"$0\" \"$@\"", PROGRAM]);
+    let server = Served::start_as(command, dir.path());
+    let mut first = server.client();
+    assert_eq!(first.ask(&["SET", "k", &"x".repeat(8 << 20)]).unwrap(), Reply::OK);
+    let mut clients = vec![first];
+    loop {
+        let mut client = server.client();
+        client.stream().set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        if client.ask(&["PING"]).is_err() {
+            break;
+        }
+        clients.push(client);
+    }
+    // One leaves, and whoever accepts has the last file for the next one. All others are there
+    // when the server is told to stop.
+    clients.pop();
+    thread::sleep(Duration::from_millis(300));
+    clients.iter_mut().for_each(|client| client.send(&encode(&["GET", "k"]).repeat(3)).unwrap());
+    let begun = |client: &Client| client.stream().peek(&mut [0]).unwrap();
+    assert!(clients.iter().all(|client| begun(client) == 1));
+    server.terminate();
+    thread::sleep(Duration::from_millis(500));
+    drop(clients);
+    server.ended_well();
+}
+
+/// Megabytes that a process has had at most.
+#[cfg(target_os = "linux")]
+fn most_memory(server: &Served) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+    let (_, most) = status.split_once("VmHWM:").unwrap();
+    most.split_whitespace().next().unwrap().parse::<u64>().unwrap() >> 10
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_reply_that_nobody_takes_takes_little_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Served::start(dir.path());
+    let mut client = server.client();
+    assert_eq!(client.ask(&["SET", "k", &"x".repeat(8 << 20)]).unwrap(), Reply::OK);
+    let gets = encode(&["GET", "k"]).repeat(200);
+    client.send(&[encode(&["MULTI"]), gets, encode(&["EXEC"])].concat()).unwrap();
+    for _ in 0..201 {
+        client.reply().unwrap();
+    }
+    assert_eq!(client.stream().peek(&mut [0]).unwrap(), 1);
+    let most = most_memory(&server);
+    assert!(most < 200, "{most} MB for 200 times the same 8 MB");
 }
 
 #[test]

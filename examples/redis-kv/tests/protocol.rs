@@ -269,6 +269,34 @@ fn who_does_not_read_does_not_hold_up_the_end() {
 }
 
 #[test]
+fn who_reads_slowly_does_not_hold_up_the_end_for_ever() {
+    let mut reader = None;
+    with_patience(Duration::from_millis(500), &disk(), |address| {
+        let mut slow = Client::connect(address).unwrap();
+        let large = "x".repeat(8 << 20);
+        assert_eq!(slow.ask(&["SET", "k", &large]).unwrap(), Reply::OK);
+        // A reply of 8 GB, of which the server has one.
+        let gets = encode(&["GET", "k"]).repeat(1_000);
+        slow.send(&[encode(&["MULTI"]), gets, encode(&["EXEC"])].concat()).unwrap();
+        let (begun, begins) = std::sync::mpsc::channel();
+        reader = Some(thread::spawn(move || {
+            let (mut taken, mut some) = (0_u64, vec![0; 1 << 20]);
+            while let Ok(read @ 1..) = slow.stream().read(&mut some) {
+                taken += read as u64;
+                if taken > 10 << 20 {
+                    begun.send(()).ok();
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+            taken
+        }));
+        begins.recv().unwrap();
+    })
+    .unwrap();
+    assert!(reader.unwrap().join().unwrap() < 4 << 30);
+}
+
+#[test]
 fn the_log_is_kept_short_while_clients_write() {
     let disk = disk();
     with_server(&disk, |address| {
