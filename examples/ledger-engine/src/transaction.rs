@@ -1,15 +1,14 @@
-//! What is logged: a leg is a record of 20 bytes, a transaction is a batch of legs.
+//! What is logged: a leg is a record of 19 bytes, a transaction is a batch of legs.
 //!
 //! | bytes | field |
 //! |---|---|
 //! | 8 | reference of the transaction |
 //! | 1 | index of the leg |
-//! | 1 | count of the legs |
 //! | 2 | account |
 //! | 8 | amount, signed |
 //!
-//! All little-endian. The log keeps a batch whole, but does not show a reader where one ends; so
-//! each leg says which one of how many it is, and whoever reads can prove that none is missing.
+//! All little-endian. Where a transaction ends is the log's to say, by [`Record::more`]. Where one
+//! begins the index says: behind damage, where a salvage reads on, nothing else could.
 
 use cohort_wal::{Lsn, Record, WalError};
 
@@ -18,7 +17,7 @@ use crate::{Error, Result};
 /// The most legs of one transaction.
 pub const MAX_LEGS: usize = 20;
 
-const RECORD_BYTES: usize = 20;
+const RECORD_BYTES: usize = 19;
 
 /// What a transaction does to one account. Without an amount it is a memo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,13 +65,12 @@ impl Transaction {
     /// The records of its batch.
     #[must_use]
     pub fn records(&self) -> Vec<[u8; RECORD_BYTES]> {
-        let count = u8::try_from(self.legs.len()).unwrap_or(u8::MAX);
         let record = |(index, leg): (u8, &Leg)| {
             let mut bytes = [0; RECORD_BYTES];
             bytes[..8].copy_from_slice(&self.reference.to_le_bytes());
-            bytes[8..10].copy_from_slice(&[index, count]);
-            bytes[10..12].copy_from_slice(&leg.account.to_le_bytes());
-            bytes[12..].copy_from_slice(&leg.amount.to_le_bytes());
+            bytes[8] = index;
+            bytes[9..11].copy_from_slice(&leg.account.to_le_bytes());
+            bytes[11..].copy_from_slice(&leg.amount.to_le_bytes());
             bytes
         };
         (0..).zip(&self.legs).map(record).collect()
@@ -83,20 +81,18 @@ impl Transaction {
 struct Part {
     reference: u64,
     index: usize,
-    count: usize,
     leg: Leg,
 }
 
 impl Part {
     fn decode(record: &Record) -> Option<Self> {
         let (reference, rest) = record.data().split_first_chunk()?;
-        let ([index, count], rest) = rest.split_first_chunk()?;
+        let ([index], rest) = rest.split_first_chunk()?;
         let (account, rest) = rest.split_first_chunk()?;
         let amount = rest.try_into().ok()?;
         Some(Self {
             reference: u64::from_le_bytes(*reference),
             index: usize::from(*index),
-            count: usize::from(*count),
             leg: Leg { account: u16::from_le_bytes(*account), amount: i64::from_le_bytes(amount) },
         })
     }
@@ -116,8 +112,8 @@ pub struct Posted {
 /// Puts transactions together from their records, and refuses half ones.
 #[derive(Debug, Default)]
 pub struct Assembler {
-    /// The transaction that has begun: where, its reference, its count of legs.
-    begun: Option<(Lsn, u64, usize)>,
+    /// The transaction that has begun: where, and its reference.
+    begun: Option<(Lsn, u64)>,
     legs: Vec<Leg>,
 }
 
@@ -126,14 +122,15 @@ impl Assembler {
     ///
     /// # Errors
     /// [`Error::Half`] when it does not go on with the transaction that has begun, which is
-    /// forgotten; [`Error::Record`] when it is no leg, or its transaction began elsewhere.
+    /// forgotten; [`Error::Record`] when it is no leg, its transaction began elsewhere, or all its
+    /// legs make none.
     pub fn feed(&mut self, record: &Record) -> Result<Option<Posted>> {
         let lsn = record.lsn();
         let refuse = |why| Err(Error::Record { lsn, why });
         let Some(part) = Part::decode(record) else { return refuse("it is not a leg") };
         let next = self.legs.len();
-        if let Some((lsn, reference, count)) = self.begun
-            && (part.reference, part.index, part.count) != (reference, next, count)
+        if let Some((lsn, reference)) = self.begun
+            && (part.reference, part.index) != (reference, next)
         {
             *self = Self::default();
             return Err(Error::Half { lsn, reference });
@@ -141,15 +138,16 @@ impl Assembler {
         if part.index != next {
             return refuse("its transaction began elsewhere");
         }
-        let (first, reference, count) =
-            *self.begun.get_or_insert((lsn, part.reference, part.count));
+        let (first, reference) = *self.begun.get_or_insert((lsn, part.reference));
         self.legs.push(part.leg);
-        if self.legs.len() < count {
+        if record.more() {
             return Ok(None);
         }
-        let transaction = Transaction::new(reference, std::mem::take(&mut self.legs))?;
         self.begun = None;
-        Ok(Some(Posted { first, last: lsn, transaction }))
+        match Transaction::new(reference, std::mem::take(&mut self.legs)) {
+            Ok(transaction) => Ok(Some(Posted { first, last: lsn, transaction })),
+            Err(_) => refuse("the legs of its batch are no transaction"),
+        }
     }
 
     /// The transaction that has begun and not ended.
@@ -158,7 +156,7 @@ impl Assembler {
     /// [`Error::Half`], if there is one.
     pub fn finish(&self) -> Result<()> {
         match self.begun {
-            Some((lsn, reference, _)) => Err(Error::Half { lsn, reference }),
+            Some((lsn, reference)) => Err(Error::Half { lsn, reference }),
             None => Ok(()),
         }
     }
