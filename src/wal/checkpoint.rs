@@ -25,7 +25,9 @@ impl<S: WalStore> Wal<S> {
     ///
     /// What `write` writes must be the state that all records below `lsn` make, and no other. Who
     /// takes `lsn` from [`end_lsn`](Self::end_lsn) reads it under the lock that orders appends and
-    /// changes of that state, together with the state.
+    /// changes of that state, together with the state. Where applying the records from `lsn` on
+    /// again, in order, makes up for it, the state may have some of them already; `write` ends with
+    /// [`sync`](Self::sync) then, because an image must not show what a crash can take back.
     ///
     /// # Durability
     /// Durable when it returns: the image, and the new head. Everything below `lsn` is made
