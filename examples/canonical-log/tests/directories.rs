@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use canonical_log::{CanonicalLog, Error, Result};
-use cohort_wal::{Wal, WalError};
+use cohort_wal::{MemStore, Wal, WalError};
 
 use common::{options, view};
 
@@ -90,6 +90,16 @@ fn the_log_of_another_program_is_refused_and_stays() {
             assert_eq!(Wal::open(dir.path()).unwrap().iter().unwrap().count(), 3);
         }
     }
+}
+
+#[test]
+fn so_does_one_in_a_store_that_is_no_directory() {
+    let store = MemStore::new();
+    options().open_store(store.clone()).unwrap().append_and_sync(b"a record").unwrap();
+    let before = store.snapshot();
+    let refused = CanonicalLog::open_store(options(), store.clone()).unwrap_err();
+    assert!(matches!(refused, Error::Foreign(lsn) if lsn.get() == 0), "{refused}");
+    assert!(store.snapshot() == before, "nothing was touched");
 }
 
 #[test]

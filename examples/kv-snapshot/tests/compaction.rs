@@ -4,17 +4,21 @@
 #![allow(clippy::print_stdout, reason = "a test says how much it has tried")]
 
 mod common;
+#[path = "../../../tests/common/faulty.rs"]
+mod faulty;
 
 use std::io::ErrorKind;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use cohort_wal::MemStore;
 use cohort_wal::sim::{Profile, SimCall, SimFault, SimFaultKind, SimStore};
 use kv_snapshot::{Error, Store, Token, workload};
 
 use common::{commit, held, image, load};
+use faulty::{FaultyStore, Op};
 
 #[test]
 fn equal_states_have_equal_snapshots_along_different_histories() {
@@ -128,6 +132,36 @@ fn no_change_falls_between_an_image_and_the_log_behind_it() {
     let acknowledged = acknowledged.map(AtomicU64::into_inner);
     println!("killed after each of 30 compactions beside {acknowledged:?} commits");
     assert_eq!(held(&store, WRITERS), acknowledged);
+}
+
+/// The store holds the image up until somebody has committed.
+#[test]
+fn commits_and_reads_go_on_while_an_image_is_written() {
+    let disk = MemStore::new();
+    let (gated, script) = FaultyStore::over(disk.clone());
+    let store = load(gated).unwrap();
+    commit(&store, 1).unwrap();
+    let ((tell, told), (go_on, held)) = (mpsc::channel(), mpsc::channel());
+    let (held, went_on) = (Mutex::new(held), Arc::new(AtomicBool::new(false)));
+    let seen = Arc::clone(&went_on);
+    script.hook(move |op, name| {
+        if op == Op::Publish && name.ends_with(".snap") {
+            tell.send(()).unwrap();
+            seen.store(held.lock().unwrap().recv_timeout(Duration::from_secs(20)).is_ok(), SeqCst);
+        }
+    });
+    thread::scope(|scope| {
+        let compaction = scope.spawn(|| store.compact().unwrap());
+        told.recv().unwrap();
+        commit(&store, 2).unwrap();
+        assert_eq!(common::held(&store, 1), [2]);
+        // It has given up when nobody could commit.
+        go_on.send(()).ok();
+        compaction.join().unwrap();
+    });
+    assert!(went_on.load(SeqCst), "commits wait for the compaction");
+    drop(store);
+    assert_eq!(common::held(&load(disk).unwrap(), 1), [2]);
 }
 
 /// Does something when it goes, also in a panic.

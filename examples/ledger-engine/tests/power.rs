@@ -52,6 +52,21 @@ fn a_power_loss_at_any_moment_leaves_the_state_before_a_step_or_behind_it() {
     assert!(states > 1_000);
 }
 
+#[test]
+fn what_a_book_has_shown_survives_even_if_nobody_has_waited_for_it() {
+    for profile in Profile::ALL {
+        let disk = SimStore::new(profile, 7);
+        let engine = open(disk.clone()).unwrap();
+        engine.post(&workload::transaction(0, 0).unwrap()).unwrap();
+        let pending = engine.begin(&workload::transaction(1, 0).unwrap()).unwrap();
+        assert_eq!(recovered(disk.kill())[..2], [1, 0], "nobody has waited for it");
+        let shown = workload::check(&engine.book().unwrap()).unwrap();
+        assert_eq!(shown[..2], [1, 1]);
+        assert_eq!(recovered(disk.power_loss()), shown, "{profile:?}");
+        pending.wait().unwrap();
+    }
+}
+
 /// Posts until told to stop, and keeps the log short. `begun` and `durable` say how far it is.
 fn write(
     engine: &Engine<SimStore>,

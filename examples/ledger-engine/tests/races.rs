@@ -4,15 +4,20 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod common;
+#[path = "../../../tests/common/faulty.rs"]
+mod faulty;
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use cohort_wal::{MemStore, WalError};
 use ledger_engine::Error;
 use ledger_engine::workload;
 
 use common::open;
+use faulty::{FaultyStore, Op};
 
 /// Says that it is over also when the thread that should say so panics.
 struct Over<'a>(&'a AtomicBool);
@@ -48,6 +53,39 @@ fn an_image_is_of_its_place_in_the_log_however_fast_others_post() {
     });
     workload::check(&engine.book().unwrap()).unwrap();
     assert_eq!(engine.audit().unwrap(), engine.book().unwrap());
+}
+
+/// The store holds the image up until somebody has posted.
+#[test]
+fn posting_goes_on_while_an_image_is_written() {
+    let disk = MemStore::new();
+    let (store, script) = FaultyStore::over(disk.clone());
+    let engine = open(store).unwrap();
+    let post = |number| engine.post(&workload::transaction(0, number).unwrap()).unwrap();
+    post(0);
+    let ((tell, told), (go_on, held)) = (mpsc::channel(), mpsc::channel());
+    let (held, went_on) = (Mutex::new(held), Arc::new(AtomicBool::new(false)));
+    let seen = Arc::clone(&went_on);
+    script.hook(move |op, name| {
+        if op == Op::Publish && name.ends_with(".snap") {
+            tell.send(()).unwrap();
+            seen.store(held.lock().unwrap().recv_timeout(Duration::from_secs(20)).is_ok(), SeqCst);
+        }
+    });
+    thread::scope(|scope| {
+        let checkpoint = scope.spawn(|| engine.checkpoint().unwrap());
+        told.recv().unwrap();
+        // Durable, and shown.
+        post(1);
+        assert_eq!(workload::check(&engine.book().unwrap()).unwrap()[0], 2);
+        // It has given up when nobody could post.
+        go_on.send(()).ok();
+        checkpoint.join().unwrap();
+    });
+    assert!(went_on.load(SeqCst), "posting waits for the checkpoint");
+    assert_eq!(workload::check(&engine.audit().unwrap()).unwrap()[0], 2);
+    engine.wal().close().unwrap();
+    assert_eq!(workload::check(&open(disk).unwrap().book().unwrap()).unwrap()[0], 2);
 }
 
 #[test]
