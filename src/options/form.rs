@@ -71,9 +71,9 @@ impl WalOptions {
     }
 
     /// Whether nothing in the log was ever plain, so that a plain segment or snapshot is
-    /// [`WalError::Tampered`]: opening and reading refuse it with nothing changed, and salvage
-    /// shows none of its records. Default false; needs [`encryption`](Self::encryption). Feature
-    /// `aead`.
+    /// [`WalError::Tampered`](crate::WalError::Tampered): opening and reading refuse it with
+    /// nothing changed, and salvage shows none of its records. Default false; needs
+    /// [`encryption`](Self::encryption). Feature `aead`.
     ///
     /// Without it a plain log opens and is encrypted from there on, as is right for one that was
     /// plain, and somebody who can write to the directory can put a plain log of their own in the
