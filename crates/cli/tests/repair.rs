@@ -4,10 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use cohort_wal::Wal;
+use cohort_wal::{Record, Wal};
 use serde_json::Value;
 
 fn run(dir: &Path, args: &[&str]) -> Output {
@@ -31,6 +32,17 @@ fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     paths.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
 }
 
+/// Flips a bit of the file that has these bytes.
+fn damage(dir: &Path, text: &[u8]) {
+    let place = |bytes: &[u8]| bytes.windows(text.len()).position(|window| window == text);
+    for (path, mut bytes) in contents(dir) {
+        if let Some(at) = place(&bytes) {
+            bytes[at] ^= 1;
+            fs::write(path, bytes).unwrap();
+        }
+    }
+}
+
 /// A closed log of three records, the last of which is damaged, and where that begins.
 fn damaged() -> (tempfile::TempDir, u64) {
     let dir = tempfile::tempdir().unwrap();
@@ -39,11 +51,7 @@ fn damaged() -> (tempfile::TempDir, u64) {
     wal.append(b"two").unwrap();
     let lost = wal.append(b"damaged").unwrap();
     wal.close().unwrap();
-    let segment = dir.path().join("00000000000000000001.wal");
-    let mut bytes = fs::read(&segment).unwrap();
-    let at = bytes.windows(7).position(|window| window == b"damaged").unwrap();
-    bytes[at] ^= 1;
-    fs::write(segment, bytes).unwrap();
+    damage(dir.path(), b"damaged");
     (dir, lost.get())
 }
 
@@ -109,11 +117,7 @@ fn what_is_intact_behind_damage_is_salvaged_into_a_new_log() {
         wal.append(format!("record {number:03}").as_bytes()).unwrap();
     }
     wal.close().unwrap();
-    let segment = dir.path().join("00000000000000000001.wal");
-    let mut bytes = fs::read(&segment).unwrap();
-    let at = bytes.windows(10).position(|window| window == b"record 077").unwrap();
-    bytes[at] ^= 1;
-    fs::write(segment, bytes).unwrap();
+    damage(dir.path(), b"record 077");
     let before = contents(dir.path());
     let new = tempfile::tempdir().unwrap();
     let into = new.path().join("healthy");
@@ -133,4 +137,53 @@ fn what_is_intact_behind_damage_is_salvaged_into_a_new_log() {
     assert_eq!(contents(dir.path()), before);
     let mut verify = Command::new(env!("CARGO_BIN_EXE_cohort-wal"));
     assert_eq!(verify.arg("verify").arg(&into).output().unwrap().status.code(), Some(0));
+}
+
+#[test]
+fn salvage_takes_the_snapshot_and_the_batches_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = Wal::open(dir.path()).unwrap();
+    wal.append(b"in the image").unwrap();
+    wal.checkpoint(wal.end_lsn(), |image| image.write_all(b"balance: 7")).unwrap();
+    wal.append_batch(&["one", "two", "three"]).unwrap();
+    wal.append(b"alone").unwrap();
+    wal.append_batch(&["four", "damaged", "five"]).unwrap();
+    wal.append(b"last").unwrap();
+    let all = |wal: &Wal| -> Vec<_> {
+        let record = |record: Record| (record.lsn(), record.more(), record.into_data());
+        wal.iter().unwrap().map(|next| record(next.unwrap())).collect()
+    };
+    let before = all(&wal);
+    wal.close().unwrap();
+    damage(dir.path(), b"damaged");
+
+    let new = tempfile::tempdir().unwrap();
+    let salvage = |into: &Path| -> Value {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cohort-wal"));
+        let command = command.arg("salvage").arg(dir.path()).arg("--into").arg(into);
+        let output = command.arg("--json").output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "something is lost");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let into = new.path().join("healthy");
+    let told = salvage(&into);
+    assert_eq!((&told["snapshot"]["bytes"], &told["records"]), (&10.into(), &7.into()));
+    let healthy = Wal::open(&into).unwrap();
+    let mut image = String::new();
+    let mut snapshot = healthy.snapshots().unwrap().latest().unwrap().unwrap();
+    snapshot.read_to_string(&mut image).unwrap();
+    assert_eq!((snapshot.lsn(), image.as_str()), (before[0].0, "balance: 7"));
+    let after = all(&healthy);
+    assert_eq!(after[..4], before[..4], "up to the damage nothing has moved");
+    let rest: Vec<_> = after[4..].iter().map(|(_, more, data)| (*more, data.clone())).collect();
+    let expected = [(false, "four"), (false, "five"), (false, "last")];
+    assert_eq!(rest, expected.map(|(more, data)| (more, data.as_bytes().to_vec())));
+
+    // A snapshot that is lost is named.
+    let name = format!("{:020}.snap", before[0].0.get());
+    damage(dir.path(), b"balance: 7");
+    let told = salvage(&new.path().join("without"));
+    assert_eq!((&told["snapshot"], &told["records"]), (&Value::Null, &7.into()));
+    let lost = told["lost"].as_array().unwrap();
+    assert!(lost.len() == 2 && lost[0]["path"].as_str().unwrap().ends_with(&name), "{told}");
 }
