@@ -8,8 +8,8 @@
 //! There is one exception. A record larger than the ring that found the disk full leaves a pad, a
 //! place without a record, which nobody can append. So the replica checks before it appends, and
 //! stops rather than diverge; where that may happen, keep the first log's LSN in the records of the
-//! second. And what was a batch in the first log is replicated record by record: batches are whole
-//! where the replica has come to the end of what is durable, as it has at the switch-over.
+//! second. What was a batch in the first log becomes one in the second, so that a crash of the
+//! replica leaves no half of it either.
 //!
 //! ```sh
 //! cargo run --example replicate
@@ -43,16 +43,22 @@ fn write(wal: &Wal, writer: usize) -> cohort_wal::Result<Acknowledged> {
 
 /// Appends what the follower yields, until the log that it follows is closed.
 fn replicate(follower: Follow, second: &Wal) -> AnyResult<()> {
+    let (mut batch, mut next) = (Vec::new(), second.end_lsn());
     for record in follower {
         let record = match record {
             Err(WalError::Closed) => break,
             record => record?,
         };
-        if second.end_lsn() != record.lsn() {
-            let end = second.end_lsn();
-            return Err(format!("a pad from LSN {end} to {}", record.lsn()).into());
+        let more = record.more();
+        if batch.is_empty() && next != record.lsn() {
+            return Err(format!("a pad from LSN {next} to {}", record.lsn()).into());
         }
-        second.append(&record)?;
+        batch.push(record.into_data());
+        if !more {
+            second.append_batch(&batch)?;
+            batch.clear();
+            next = second.end_lsn();
+        }
     }
     // Makes durable what the sync interval has not.
     Ok(second.close()?)
@@ -91,6 +97,7 @@ fn main() -> AnyResult<()> {
     let mut held = Vec::new();
     for record in second.iter()? {
         let record = record?;
+        assert_eq!(record.more(), record.starts_with(b"debit"), "batches are batches");
         held.push((record.lsn(), record.into_data()));
     }
     assert_eq!(held, acknowledged, "every acknowledged record once, in order, at its LSN");
