@@ -108,10 +108,15 @@ impl<S: WalStore> Shift<'_, S> {
         self.turn.sort_unstable();
         self.turn.dedup();
         let mut depends_on = None;
+        let durable = self.server.db.wal().durable_lsn();
         for token in &self.turn {
-            if let Some(client) = self.clients.get_mut(token) {
-                depends_on = depends_on.max(client.work(self.server, &mut self.buffer));
+            let Some(client) = self.clients.get_mut(token) else { continue };
+            let own = client.work(self.server, &mut self.buffer);
+            if own.is_none_or(|lsn| lsn < durable) {
+                // All that its replies say is durable already: who reads does not wait for writers.
+                client.finish(None, durable);
             }
+            depends_on = depends_on.max(own);
         }
         // DURABILITY: everything that replies say is in the log, in order; nobody has been told.
         let failed = self.server.db.wait(depends_on).err();
