@@ -116,6 +116,18 @@ impl Beside for FileStore {
     }
 }
 
+/// The snapshots of a log that a writer elsewhere may change; whether none but an encrypted one can
+/// count.
+pub(super) fn snapshots_beside<S: WalStore>(
+    store: &Arc<S>,
+    keys: &Keys,
+    encrypted: bool,
+) -> Snapshots<S> {
+    let asked = Arc::clone(store);
+    let ask = move || Ok(Counting { encrypted, ..current_snapshot(&*asked)? });
+    Snapshots::new(Arc::clone(store), keys.clone(), Arc::new(ask))
+}
+
 /// The records of `[from, end)` of a live chain that a writer elsewhere may truncate.
 pub(crate) fn iterate(
     store: &Arc<FileStore>,
@@ -256,10 +268,8 @@ impl WalReader {
     /// The snapshots of the log as it is now.
     #[must_use]
     pub fn snapshots(&self) -> Snapshots<FileStore> {
-        let store = Arc::clone(&self.store);
         let encrypted = self.look.live.last().is_some_and(SegmentHeader::is_entire);
-        let ask = move || Ok(Counting { encrypted, ..current_snapshot(&*store)? });
-        Snapshots::new(Arc::clone(&self.store), self.keys.clone(), Arc::new(ask))
+        snapshots_beside(&self.store, &self.keys, encrypted)
     }
 
     /// Oldest LSN kept.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::decode::{Decoder, flaw_at};
+use super::readonly::snapshots_beside;
 use super::record::{Record, RecordRef};
 use crate::crypt::{Cipher, Keys};
 use crate::error::{Result, WalError};
@@ -12,9 +13,9 @@ use crate::format::frame::{Header, Kind};
 use crate::format::segment::SegmentHeader;
 use crate::lsn::Lsn;
 use crate::options::WalOptions;
-use crate::recovery::{Found, Route, Walk, current_snapshot, open_directory, route};
+use crate::recovery::{Found, Route, Walk, open_directory, route};
 use crate::segments::{cipher_of, is_forged};
-use crate::snapshot::{Counting, Snapshots};
+use crate::snapshot::Snapshots;
 use crate::store::{FileStore, WalStore};
 use crate::sync::Arc;
 
@@ -263,9 +264,7 @@ impl<S: WalStore> Salvage<S> {
     /// ```
     #[must_use]
     pub fn snapshots(&self) -> Snapshots<S> {
-        let (store, encrypted) = (Arc::clone(&self.store), self.ciphers.is_entire);
-        let ask = move || Ok(Counting { encrypted, ..current_snapshot(&*store)? });
-        Snapshots::new(Arc::clone(&self.store), self.keys.clone(), Arc::new(ask))
+        snapshots_beside(&self.store, &self.keys, self.ciphers.is_entire)
     }
 
     /// The next record, its payload lent until the next call, or what had to be skipped; `None` at

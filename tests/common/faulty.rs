@@ -14,6 +14,7 @@ use std::io::{self, ErrorKind};
 use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use cohort_wal::{StoreFile, WalStore};
 
@@ -165,6 +166,19 @@ impl Script {
     /// The calls that were made to fail, with the name of the file or the empty string.
     pub(crate) fn injected(&self) -> Vec<(Op, String)> {
         self.state().injected.clone()
+    }
+
+    /// Calls of this kind about names that end so wait at a gate. One that nobody opens for 20 s
+    /// makes them panic, so that who waits for the call in vain is told.
+    pub(crate) fn hold(&self, op: Op, suffix: &'static str) -> Arc<Gate> {
+        let gate = Arc::new(Gate::default());
+        let held = Arc::clone(&gate);
+        self.hook(move |called, name| {
+            if called == op && name.ends_with(suffix) {
+                assert!(held.pass_within(Duration::from_secs(20)), "nobody opens the gate");
+            }
+        });
+        gate
     }
 
     /// Runs `hook` inside every call, before anything else happens there.
@@ -439,6 +453,15 @@ impl Gate {
         self.moved.notify_all();
         let wait = self.moved.wait_while(state, |state| !state.1);
         drop(wait.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Waits until the gate is open, at most so long; returns whether it is.
+    pub(crate) fn pass_within(&self, most: Duration) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.0 += 1;
+        self.moved.notify_all();
+        let wait = self.moved.wait_timeout_while(state, most, |state| !state.1);
+        wait.unwrap_or_else(PoisonError::into_inner).0.1
     }
 
     /// Waits until a thread has come to the gate.

@@ -40,7 +40,8 @@ struct Copied {
     snapshot: Option<Image>,
     records: u64,
     bytes: u64,
-    /// Of the new log. Up to the first range that is lost, records have the places they had.
+    /// Of the new log. Up to the first range that is lost, or that held a pad, records have the
+    /// places they had.
     head: u64,
     end: u64,
     lost: Vec<Lost>,

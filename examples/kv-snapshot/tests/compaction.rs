@@ -8,10 +8,9 @@ mod common;
 mod faulty;
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
-use std::time::Duration;
 
 use cohort_wal::MemStore;
 use cohort_wal::sim::{Profile, SimCall, SimFault, SimFaultKind, SimStore};
@@ -141,27 +140,17 @@ fn commits_and_reads_go_on_while_an_image_is_written() {
     let (gated, script) = FaultyStore::over(disk.clone());
     let store = load(gated).unwrap();
     commit(&store, 1).unwrap();
-    let ((tell, told), (go_on, held)) = (mpsc::channel(), mpsc::channel());
-    let (held, went_on) = (Mutex::new(held), Arc::new(AtomicBool::new(false)));
-    let seen = Arc::clone(&went_on);
-    script.hook(move |op, name| {
-        if op == Op::Publish && name.ends_with(".snap") {
-            tell.send(()).unwrap();
-            seen.store(held.lock().unwrap().recv_timeout(Duration::from_secs(20)).is_ok(), SeqCst);
-        }
-    });
+    let image = script.hold(Op::Publish, ".snap");
     thread::scope(|scope| {
         let compaction = scope.spawn(|| store.compact().unwrap());
-        told.recv().unwrap();
+        image.wait_for_arrival();
         commit(&store, 2).unwrap();
-        assert_eq!(common::held(&store, 1), [2]);
-        // It has given up when nobody could commit.
-        go_on.send(()).ok();
-        compaction.join().unwrap();
+        assert_eq!(held(&store, 1), [2]);
+        image.open();
+        compaction.join().expect("commits do not wait for it");
     });
-    assert!(went_on.load(SeqCst), "commits wait for the compaction");
     drop(store);
-    assert_eq!(common::held(&load(disk).unwrap(), 1), [2]);
+    assert_eq!(held(&load(disk).unwrap(), 1), [2]);
 }
 
 /// Does something when it goes, also in a panic.

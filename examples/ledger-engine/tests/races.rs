@@ -8,9 +8,7 @@ mod common;
 mod faulty;
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
-use std::time::Duration;
 
 use cohort_wal::{MemStore, WalError};
 use ledger_engine::Error;
@@ -63,26 +61,16 @@ fn posting_goes_on_while_an_image_is_written() {
     let engine = open(store).unwrap();
     let post = |number| engine.post(&workload::transaction(0, number).unwrap()).unwrap();
     post(0);
-    let ((tell, told), (go_on, held)) = (mpsc::channel(), mpsc::channel());
-    let (held, went_on) = (Mutex::new(held), Arc::new(AtomicBool::new(false)));
-    let seen = Arc::clone(&went_on);
-    script.hook(move |op, name| {
-        if op == Op::Publish && name.ends_with(".snap") {
-            tell.send(()).unwrap();
-            seen.store(held.lock().unwrap().recv_timeout(Duration::from_secs(20)).is_ok(), SeqCst);
-        }
-    });
+    let image = script.hold(Op::Publish, ".snap");
     thread::scope(|scope| {
         let checkpoint = scope.spawn(|| engine.checkpoint().unwrap());
-        told.recv().unwrap();
+        image.wait_for_arrival();
         // Durable, and shown.
         post(1);
         assert_eq!(workload::check(&engine.book().unwrap()).unwrap()[0], 2);
-        // It has given up when nobody could post.
-        go_on.send(()).ok();
-        checkpoint.join().unwrap();
+        image.open();
+        checkpoint.join().expect("posting does not wait for it");
     });
-    assert!(went_on.load(SeqCst), "posting waits for the checkpoint");
     assert_eq!(workload::check(&engine.audit().unwrap()).unwrap()[0], 2);
     engine.wal().close().unwrap();
     assert_eq!(workload::check(&open(disk).unwrap().book().unwrap()).unwrap()[0], 2);

@@ -106,7 +106,10 @@ mod tests {
         let array = || Reply::Array(vec![large(), Reply::Array(vec![large(), large()]), large()]);
         let replies = || [Reply::OK, array(), Reply::Array(Vec::new()), Reply::Integer(7)];
         let mut expected = Vec::new();
-        replies().iter().for_each(|reply| reply.encode(&mut expected));
+        fn whole(reply: Reply, to: &mut Vec<u8>) {
+            reply.begin(to).into_iter().for_each(|held| whole(held, to));
+        }
+        replies().into_iter().for_each(|reply| whole(reply, &mut expected));
         for step in [1_000, 64 << 10, 1 << 20] {
             let (mut outbox, mut slow) = (Outbox::default(), Slow(Vec::new(), 0));
             outbox.extend(replies().into_iter());

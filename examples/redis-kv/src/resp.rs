@@ -199,10 +199,10 @@ impl Reply {
         }
     }
 
-    /// Puts its bytes behind others.
-    pub fn encode(&self, to: &mut Vec<u8>) {
+    /// Puts its bytes behind others, without those of the replies in it: returns these.
+    pub(crate) fn begin(self, to: &mut Vec<u8>) -> Vec<Self> {
         let mut put = |parts: [&[u8]; 3]| parts.into_iter().for_each(|part| to.extend(part));
-        match self {
+        match &self {
             Self::Status(text) => put([b"+", text.as_bytes(), b"\r\n"]),
             Self::Error(text) => put([b"-", text.as_bytes(), b"\r\n"]),
             Self::Integer(number) => put([b":", number.to_string().as_bytes(), b"\r\n"]),
@@ -213,19 +213,9 @@ impl Reply {
             }
             Self::Array(replies) => {
                 put([b"*", replies.len().to_string().as_bytes(), b"\r\n"]);
-                replies.iter().for_each(|reply| reply.encode(to));
             }
         }
-    }
-
-    /// Puts its bytes behind others, without those of the replies in it: returns these.
-    pub(crate) fn begin(self, to: &mut Vec<u8>) -> Vec<Self> {
-        let Self::Array(replies) = self else {
-            self.encode(to);
-            return Vec::new();
-        };
-        to.extend(format!("*{}\r\n", replies.len()).as_bytes());
-        replies
+        if let Self::Array(replies) = self { replies } else { Vec::new() }
     }
 }
 
