@@ -104,15 +104,23 @@ fn what_was_not_flushed_when_compaction_began_survives_it() {
 #[test]
 fn no_change_falls_between_an_image_and_the_log_behind_it() {
     const WRITERS: usize = 2;
+    // Beside each compaction. To check a state takes as long as there were commits.
+    const COMMITS: u64 = 500;
     let disk = MemStore::new();
     let store = load(disk.clone()).unwrap();
-    let over = AtomicBool::new(false);
+    let (over, due) = (AtomicBool::new(false), AtomicU64::new(0));
     let acknowledged = [const { AtomicU64::new(0) }; WRITERS];
     thread::scope(|scope| {
         for writer in 0..WRITERS {
-            let (store, acknowledged, over) = (&store, &acknowledged, &over);
+            let (store, acknowledged, over, due) = (&store, &acknowledged, &over, &due);
             scope.spawn(move || {
-                for n in (1..).take_while(|_| !over.load(SeqCst)) {
+                for n in 1.. {
+                    while n > due.load(SeqCst) && !over.load(SeqCst) {
+                        thread::yield_now();
+                    }
+                    if over.load(SeqCst) {
+                        break;
+                    }
                     store.commit(workload::changes(writer, n).unwrap()).unwrap();
                     acknowledged[writer].store(n, SeqCst);
                 }
@@ -121,6 +129,7 @@ fn no_change_falls_between_an_image_and_the_log_behind_it() {
         // However it ends, the writers end too.
         let _over = OnDrop(|| over.store(true, SeqCst));
         for _ in 0..30 {
+            due.fetch_add(COMMITS, SeqCst);
             store.compact().unwrap();
             let owed = acknowledged.each_ref().map(|n| n.load(SeqCst));
             let killed = load(MemStore::from_snapshot(disk.snapshot())).unwrap();
