@@ -7,13 +7,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod common;
+#[path = "inspection/watch.rs"]
+mod watch;
 
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use cohort_wal::inspect::{Content, Inspection, SegmentState, Span, Standing, Watch};
+use cohort_wal::inspect::{Content, Inspection, SegmentState, Span, Standing};
 use cohort_wal::{Lsn, Wal, WalError, WalOptions};
 
 use common::{Dice, Id, deadline_of, directory, payload};
@@ -225,6 +227,59 @@ fn look_at(dir: &Path) -> (Option<String>, Vec<Span>) {
 }
 
 #[test]
+fn what_a_writer_removes_meanwhile_is_told_and_the_last_segment_is_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = WalOptions::new().segment_bytes(16 << 10).ring_bytes(64 << 10);
+    let wal = wal.open(dir.path()).unwrap();
+    let append = || wal.append_and_sync(&[7; 1000]).unwrap();
+    for _ in 0..40 {
+        append();
+    }
+    let inspection = Inspection::open(dir.path()).unwrap();
+    let [older @ .., last] = inspection.segments() else { panic!("no segments") };
+    let expected = spans(&inspection, last.seq);
+    for _ in 0..40 {
+        append();
+    }
+    let head = append();
+    wal.truncate_before(head).unwrap();
+
+    assert!(older.len() > 1 && inspection.segments().iter().all(|segment| !segment.path.exists()));
+    for segment in older {
+        let base = segment.header.unwrap().base;
+        let gone = WalError::Truncated { lsn: base, head };
+        assert_eq!(inspection.frames(segment.seq).unwrap_err().to_string(), gone.to_string());
+        assert_eq!(
+            inspection.frame_at(segment.seq, base).unwrap_err().to_string(),
+            gone.to_string()
+        );
+    }
+    let witnessed = |spans: Vec<Span>| {
+        let durable = spans.into_iter().filter(|span| span.standing == Standing::Durable);
+        durable.collect::<Vec<_>>()
+    };
+    let shown = witnessed(spans(&inspection, last.seq));
+    assert!(!shown.is_empty());
+    assert_eq!(shown, witnessed(expected));
+    let mut watch = inspection.watch().unwrap();
+    let newest = std::iter::from_fn(|| watch.next_frame().unwrap()).last();
+    assert_eq!(newest.map(|span| span.start), Some(head), "the watch goes on behind what is gone");
+}
+
+#[test]
+fn a_segment_that_is_missing_is_not_taken_for_truncated() {
+    let dir = tempfile::tempdir().unwrap();
+    write_log(dir.path(), 200);
+    let inspection = Inspection::open(dir.path()).unwrap();
+    let segment = &inspection.segments()[1];
+    fs::remove_file(&segment.path).unwrap();
+    let refused = Inspection::open(dir.path()).unwrap();
+    let why = refused.refusal().unwrap();
+    assert!(why.is_corruption(), "{why}");
+    assert_eq!(inspection.frames(segment.seq).unwrap_err().to_string(), why.to_string());
+}
+
+#[test]
 fn what_does_not_hang_together_is_shown_all_the_same() {
     let dir = tempfile::tempdir().unwrap();
     write_log(dir.path(), 200);
@@ -325,57 +380,4 @@ fn whatever_the_files_hold_every_byte_is_named_and_none_is_changed() {
         opened[usize::from(opening.is_ok())] += 1;
     }
     assert!(opened.iter().all(|count| *count > 20), "{opened:?}");
-}
-
-/// What a watch shows until there is nothing more: LSNs, lengths and watermarks.
-fn watched(watch: &mut Watch) -> Vec<(Lsn, u32, Option<Lsn>)> {
-    std::iter::from_fn(|| watch.next_frame().unwrap())
-        .map(|span| {
-            assert_eq!(span.standing, Standing::Unwitnessed);
-            let header = span.header.unwrap();
-            (span.start, header.len, header.watermark)
-        })
-        .collect()
-}
-
-#[test]
-fn a_watch_shows_each_frame_once_across_segments_and_goes_on_behind_a_cut() {
-    let outer = tempfile::tempdir().unwrap();
-    let dir = outer.path().join("log");
-    let wal = Wal::open(&dir).unwrap();
-    wal.append_and_sync(b"before").unwrap();
-    let mut watch = Inspection::open(&dir).unwrap().watch().unwrap();
-    let seen: Vec<_> = watched(&mut watch).into_iter().map(|(lsn, ..)| lsn).collect();
-    assert!(seen.len() <= 1, "witnessed by no frame, so it may show: {seen:?}");
-    let mut lsns = Vec::new();
-    for round in 0..5 {
-        let durable = wal.durable_lsn();
-        let one = wal.append(&[1; 30]).unwrap();
-        let two = wal.append_batch_and_sync(&[&[2; 40][..], &[3; 50]]).unwrap()[1];
-        lsns.extend([one, two]);
-        let frames = watched(&mut watch);
-        assert_eq!(frames.len(), 3, "{frames:?}");
-        assert_eq!((frames[0].0, frames[0].1), (one, 30));
-        assert_eq!((frames[2].0, frames[2].1), (two, 50));
-        assert!(frames.iter().all(|(_, _, watermark)| *watermark == Some(durable)));
-        assert!(watched(&mut watch).is_empty());
-        if round % 2 == 0 {
-            wal.rotate().unwrap();
-        }
-    }
-    wal.truncate_after(lsns[3]).unwrap();
-    let again = wal.append_and_sync(b"in place of what was cut").unwrap();
-    let frames = watched(&mut watch);
-    assert_eq!(frames.iter().map(|frame| frame.0).collect::<Vec<_>>(), [again]);
-    assert!(again < lsns[5], "the cut took something away");
-}
-
-#[test]
-fn a_log_that_is_refused_is_not_watched() {
-    let dir = tempfile::tempdir().unwrap();
-    write_log(dir.path(), 200);
-    flip(&dir.path().join("CONTROL"), 100);
-    flip(&dir.path().join("CONTROL"), 4096 + 100);
-    let inspection = Inspection::open(dir.path()).unwrap();
-    assert!(inspection.watch().unwrap_err().is_corruption());
 }

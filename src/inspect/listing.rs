@@ -7,7 +7,7 @@ use crate::format::segment::FIRST_FRAME;
 use crate::format::{BlockError, name};
 use crate::lsn::Lsn;
 use crate::recovery::{Inventory, Listed, Look, Slots, counting};
-use crate::store::{FileStore, WalStore};
+use crate::store::{FileHandle, FileStore, WalStore};
 
 /// One of the two slots of CONTROL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,8 +156,8 @@ fn flaw(error: BlockError) -> &'static str {
     }
 }
 
-pub(super) fn segments(store: &FileStore, inventory: &Inventory) -> Vec<Segment> {
-    let segment = |listed: &Listed| {
+pub(super) fn segments(store: &FileStore, inventory: &Inventory<FileHandle>) -> Vec<Segment> {
+    let segment = |listed: &Listed<FileHandle>| {
         let (state, end) = standing(inventory.look.as_ref(), listed.seq);
         Segment {
             seq: listed.seq,
@@ -190,7 +190,7 @@ fn standing(look: Option<&Look>, seq: u64) -> (SegmentState, Option<Lsn>) {
     (state, Some(Lsn::new(end)))
 }
 
-pub(super) fn snapshots(store: &FileStore, inventory: &Inventory) -> Vec<SnapshotFile> {
+pub(super) fn snapshots(store: &FileStore, inventory: &Inventory<FileHandle>) -> Vec<SnapshotFile> {
     let slot = inventory.slots.as_ref().and_then(|slots| slots.get(counting(slots)?)?.ok());
     let counts = slot.map(|slot| slot.claim.snapshot);
     let snapshot = |(lsn, bytes): &(u64, u64)| SnapshotFile {

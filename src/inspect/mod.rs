@@ -51,7 +51,7 @@ use crate::crypt::Keys;
 use crate::error::{Result, WalError};
 use crate::format::{name, segment};
 use crate::lsn::Lsn;
-use crate::reader::{WalIter, iterate};
+use crate::reader::{WalIter, iterate, unopened};
 use crate::recovery::{Inventory, open_directory, take_inventory};
 use crate::scan::Scanner;
 use crate::store::{FileHandle, FileStore, StoreFile, WalStore};
@@ -60,7 +60,7 @@ use crate::sync::Arc;
 /// The files of a log, as they were when they were looked at. See the [module](self).
 pub struct Inspection {
     store: Arc<FileStore>,
-    inventory: Inventory,
+    inventory: Inventory<FileHandle>,
     control: Option<[ControlSlot; 2]>,
     segments: Vec<Segment>,
     snapshots: Vec<SnapshotFile>,
@@ -77,7 +77,7 @@ impl fmt::Debug for Inspection {
 
 /// A segment file that is open, and how its bytes are to be read.
 struct Opened {
-    file: FileHandle,
+    file: Arc<FileHandle>,
     header: segment::SegmentHeader,
     /// Its cut in the log. None for a segment that has none, or whose place is not known.
     cut: Option<u64>,
@@ -254,9 +254,12 @@ impl Inspection {
     /// Everything in a segment, byte for byte, in order: from its base to the end of its file, or
     /// of what it must hold of the log if that is farther.
     ///
+    /// The last live segment can always be read. A writer may remove others at any time.
+    ///
     /// # Errors
     /// [`WalError::NotFound`] for a segment that is not listed, [`WalError::Corruption`] for one
-    /// without a usable header, [`WalError::Io`].
+    /// without a usable header, [`WalError::Truncated`] for one that a writer has removed since,
+    /// [`WalError::Io`].
     ///
     /// # Examples
     /// ```
@@ -362,7 +365,9 @@ impl Inspection {
                 return Err(WalError::Corruption { path, offset: 0, start, end, why });
             }
         };
-        let file = self.store.open(&name).map_err(|e| WalError::io("open", &path, e))?;
+        let open = || self.store.open(&name).map(Arc::new);
+        let file = listed.kept.clone().map_or_else(open, Ok);
+        let file = file.map_err(|e| unopened(&*self.store, seq, header.base, &path, e))?;
         let len = file.len().map_err(|e| WalError::io("read", &path, e))?;
         let limit = header.end_after(len.saturating_sub(segment::FIRST_FRAME));
         Ok(Opened { file, header, cut: self.cut(seq), limit })
@@ -371,7 +376,7 @@ impl Inspection {
 
 impl Opened {
     /// A scanner over a part of the segment.
-    fn scanner(self, path: &Path, from: u64, end: u64) -> Result<Scanner<FileHandle>> {
+    fn scanner(self, path: &Path, from: u64, end: u64) -> Result<Scanner<Arc<FileHandle>>> {
         let segment::SegmentHeader { base, max_record, .. } = self.header;
         let seed = self.header.seed();
         Scanner::new(self.file, path.to_path_buf(), seed, base, max_record, from, end)

@@ -14,6 +14,7 @@ use crate::lsn::Lsn;
 use crate::recovery::Look;
 use crate::scan::{Scanner, Skipped, Step};
 use crate::store::FileHandle;
+use crate::sync::Arc;
 
 /// A range of a segment: one frame, or bytes that are none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,7 +153,7 @@ impl Bounds {
 
 /// Everything in a segment, in order. After an error it ends.
 pub struct Frames {
-    scanner: Option<Scanner<FileHandle>>,
+    scanner: Option<Scanner<Arc<FileHandle>>>,
     path: PathBuf,
     header: SegmentHeader,
     bounds: Bounds,

@@ -33,8 +33,8 @@ pub struct Watch {
 
 /// The open file, between two looks or in one.
 enum Place {
-    Waiting(FileHandle),
-    Reading(Scanner<FileHandle>),
+    Waiting(Arc<FileHandle>),
+    Reading(Scanner<Arc<FileHandle>>),
     /// Opening a segment has failed.
     Lost,
 }
@@ -49,7 +49,7 @@ impl fmt::Debug for Watch {
 impl Watch {
     pub(super) fn new(
         store: Arc<FileStore>,
-        file: FileHandle,
+        file: Arc<FileHandle>,
         header: SegmentHeader,
         next: u64,
     ) -> Self {
@@ -125,21 +125,21 @@ impl Watch {
     }
 
     /// Whether a frame begins where the next one will. Who looks often reads little for it.
-    fn has_header(&self, file: &FileHandle) -> Result<bool> {
+    fn has_header(&self, file: &Arc<FileHandle>) -> Result<bool> {
         let mut bytes = [0; HEADER_BYTES];
         let path = self.store.locate(&name::segment(self.header.seq));
         read_full(file, &path, self.offset_of(self.next), &mut bytes)?;
         Ok(decode_header(self.header.seed(), self.next, &bytes).is_some())
     }
 
-    fn scanner(&self, file: FileHandle) -> Result<Scanner<FileHandle>> {
+    fn scanner(&self, file: Arc<FileHandle>) -> Result<Scanner<Arc<FileHandle>>> {
         let SegmentHeader { base, max_record, seq, .. } = self.header;
         let path = self.store.locate(&name::segment(seq));
         Scanner::new(file, path, self.header.seed(), base, max_record, self.next, LSN_LIMIT)
     }
 
     /// The segment that goes on where this one was read to, or below, if there is one.
-    fn successor(&self) -> Result<Option<(FileHandle, SegmentHeader)>> {
+    fn successor(&self) -> Result<Option<(Arc<FileHandle>, SegmentHeader)>> {
         let listed = self.store.list().map_err(|e| WalError::io("list", self.store.path(), e))?;
         let seq = |name: &String| match name::classify(name) {
             Name::Segment(seq) => Some(seq),
@@ -158,7 +158,7 @@ impl Watch {
     }
 
     /// A newer segment of the same log; none where its file is gone, or tells nothing.
-    fn read_header(&self, seq: u64) -> Result<Option<(FileHandle, SegmentHeader)>> {
+    fn read_header(&self, seq: u64) -> Result<Option<(Arc<FileHandle>, SegmentHeader)>> {
         if seq <= self.header.seq {
             return Ok(None);
         }
@@ -173,6 +173,6 @@ impl Watch {
         read_full(&file, &path, 0, &mut area)?;
         let HeaderArea::Valid { header, .. } = decode_area(&area) else { return Ok(None) };
         let ours = header.seq == seq && header.log_id == self.header.log_id;
-        Ok(ours.then_some((file, header)))
+        Ok(ours.then(|| (Arc::new(file), header)))
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use super::beside::{Beside, unopened};
 use super::decode::{Decoder, flaw_at};
 use super::record::{Record, RecordRef};
 use crate::crypt::Keys;
@@ -43,19 +44,6 @@ pub struct WalIter<S: WalStore = FileStore> {
 
 /// The log that appends meanwhile, if any, and the era it is read in; and the keys it is read with.
 pub(crate) type Surroundings = (Option<(Arc<dyn Beside>, u64)>, Keys);
-
-/// A log that is read while it lives: what it wrote and has not synced may be lost yet, and it may
-/// be cut.
-pub(crate) trait Beside: Send + Sync {
-    /// Makes every byte below `place` durable, or says why it never will be.
-    fn settle(&self, place: Place) -> Result<()>;
-    /// The lowest place where the log was cut since an era began.
-    fn lowest_cut_since(&self, era: u64) -> Option<u64>;
-    /// The error of who comes to a place beyond a cut.
-    fn cut_off(&self, cut: u64) -> WalError;
-    /// Whether a segment that has no file is rightly gone, because no log needs it any more.
-    fn has_let_go(&self, seq: u64) -> Result<bool>;
-}
 
 impl<S: WalStore> fmt::Debug for WalIter<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -317,20 +305,14 @@ impl<S: WalStore> WalIter<S> {
         Scanner::new(file, path, header.seed(), header.base, header.max_record, from, end)
     }
 
-    /// Why a segment cannot be read from `from` on. Another process may have truncated its log.
+    /// Why a segment cannot be read from `from` on.
     fn unopened(&self, seq: u64, from: u64, error: io::Error) -> WalError {
         if let Err(lost) = self.settle(from + 1) {
             return lost;
         }
         match &self.beside {
-            Some((log, _)) if error.kind() == io::ErrorKind::NotFound => {
-                match log.has_let_go(seq) {
-                    Ok(true) => log.cut_off(from),
-                    Ok(false) => WalError::io("open", &self.segment, error),
-                    Err(broken) => broken,
-                }
-            }
-            _ => WalError::io("open", &self.segment, error),
+            Some((log, _)) => unopened(&**log, seq, from, &self.segment, error),
+            None => WalError::io("open", &self.segment, error),
         }
     }
 

@@ -4,6 +4,7 @@
 //! made; bytes beyond it do not exist for it.
 
 mod bell;
+mod beside;
 mod boundary;
 mod decode;
 mod follow;
@@ -19,10 +20,10 @@ mod watch;
 
 pub(crate) use bell::Bell;
 pub use bell::Stopper;
+pub(crate) use beside::{Beside, unopened};
 pub(crate) use boundary::Boundary;
 pub use follow::Follow;
 pub(crate) use follow::{Reached, Source};
-pub(crate) use iter::Beside;
 pub use iter::WalIter;
 pub(crate) use readonly::iterate;
 pub use readonly::{SegmentInfo, WalReader};

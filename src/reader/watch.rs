@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::bell::Bell;
+use super::beside::Beside;
 use super::follow::{Reached, Source};
-use super::iter::{Beside, WalIter};
+use super::iter::WalIter;
 use crate::crypt::Keys;
 use crate::error::{Result, WalError};
 use crate::format::segment::SegmentHeader;

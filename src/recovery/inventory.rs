@@ -11,7 +11,7 @@ use crate::format::control::{CONTROL_BYTES, Slot, decode_slots};
 use crate::format::segment::SegmentHeader;
 use crate::format::{BlockError, name};
 use crate::store::{StoreFile, WalStore};
-use crate::sync::Poll;
+use crate::sync::{Arc, Poll};
 
 /// A slot is written in one call; who reads it torn that often reads damage.
 const ATTEMPTS: usize = 16;
@@ -21,11 +21,11 @@ pub(crate) type Slots = [Result<Slot, BlockError>; 2];
 
 /// What a directory holds.
 #[derive(Debug)]
-pub(crate) struct Inventory {
+pub(crate) struct Inventory<F> {
     /// None without CONTROL.
     pub(crate) slots: Option<Slots>,
     /// Ascending by the sequence number in the name.
-    pub(crate) segments: Vec<Listed>,
+    pub(crate) segments: Vec<Listed<F>>,
     /// LSN and length of each.
     pub(crate) snapshots: Vec<(u64, u64)>,
     pub(crate) unknown_files: Vec<String>,
@@ -36,9 +36,11 @@ pub(crate) struct Inventory {
 }
 
 /// A file with the name of a segment.
-#[derive(Debug, Clone)]
-pub(crate) struct Listed {
+#[derive(Debug)]
+pub(crate) struct Listed<F> {
     pub(crate) seq: u64,
+    /// The file of the last live segment: it can be read when a writer has removed it.
+    pub(crate) kept: Option<Arc<F>>,
     /// Length of the file.
     pub(crate) bytes: u64,
     /// The header, and whether both copies are good; or why there is none.
@@ -56,7 +58,7 @@ pub(crate) fn counting(slots: &Slots) -> Option<usize> {
 }
 
 /// Looks at everything in `store`, without its lock.
-pub(crate) fn take_inventory<S: WalStore>(store: &S) -> Result<Inventory> {
+pub(crate) fn take_inventory<S: WalStore>(store: &S) -> Result<Inventory<S::File>> {
     look::patiently(
         |promise| attempt(store, promise),
         |inventory| match inventory {
@@ -66,7 +68,7 @@ pub(crate) fn take_inventory<S: WalStore>(store: &S) -> Result<Inventory> {
     )
 }
 
-fn attempt<S: WalStore>(store: &S, promise: &mut Option<Promise>) -> Result<Inventory> {
+fn attempt<S: WalStore>(store: &S, promise: &mut Option<Promise>) -> Result<Inventory<S::File>> {
     let listing = survey::list(store)?;
     let (look, refusal) = match look::look(store, listing.clone(), promise, Depth::Opening) {
         Ok((_, Err(error))) | Err(error) if !is_refusal(&error) => return Err(error),
@@ -76,6 +78,7 @@ fn attempt<S: WalStore>(store: &S, promise: &mut Option<Promise>) -> Result<Inve
     let slots = read_slots(store, &listing)?;
     let counting = slots.as_ref().and_then(|slots| slots.get(counting(slots)?)?.as_ref().ok());
     let claim = counting.map(|slot| slot.claim);
+    let active = look.as_ref().and_then(|look| look.live.last()).map(|header| header.seq);
     let mut segments = Vec::new();
     for seq in &listing.segments {
         let header = match survey::read_header(store, *seq, claim.as_ref()) {
@@ -84,12 +87,14 @@ fn attempt<S: WalStore>(store: &S, promise: &mut Option<Promise>) -> Result<Inve
             Err(WalError::UnsupportedVersion { .. }) => Err("it is of a newer version"),
             Err(error) => return Err(error),
         };
-        let bytes = length(store, &name::segment(*seq))?;
-        segments.push(Listed { seq: *seq, bytes, header });
+        let (file, bytes) = opened(store, &name::segment(*seq))?.unzip();
+        let kept = file.filter(|_| active == Some(*seq)).map(Arc::new);
+        segments.push(Listed { seq: *seq, kept, bytes: bytes.unwrap_or(0), header });
     }
     let mut snapshots = Vec::new();
     for lsn in &listing.snapshots {
-        snapshots.push((*lsn, length(store, &name::snapshot(*lsn))?));
+        let (_, bytes) = opened(store, &name::snapshot(*lsn))?.unzip();
+        snapshots.push((*lsn, bytes.unwrap_or(0)));
     }
     let ours = claim.is_some() || segments.iter().any(|segment| segment.header.is_ok());
     match refusal {
@@ -129,12 +134,14 @@ fn read_slots<S: WalStore>(store: &S, listing: &Listing) -> Result<Option<Slots>
     }
 }
 
-/// Length of a file; 0 for what is no regular file.
-fn length<S: WalStore>(store: &S, name: &str) -> Result<u64> {
+/// A file and its length; none for what is no regular file.
+fn opened<S: WalStore>(store: &S, name: &str) -> Result<Option<(S::File, u64)>> {
     let path = store.locate(name);
-    match store.open(name) {
-        Ok(file) => file.len().map_err(|e| WalError::io("read", &path, e)),
-        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Ok(0),
-        Err(error) => Err(WalError::io("open", &path, error)),
-    }
+    let file = match store.open(name) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => return Ok(None),
+        Err(error) => return Err(WalError::io("open", &path, error)),
+    };
+    let bytes = file.len().map_err(|e| WalError::io("read", &path, e))?;
+    Ok(Some((file, bytes)))
 }

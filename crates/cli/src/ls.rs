@@ -72,7 +72,7 @@ struct Segment {
     bytes: u64,
     /// `live`, `active`, `dead` or `unknown`.
     state: &'static str,
-    /// Null unless the segment was read.
+    /// Null unless the segment was read; also where its writer removed it before.
     records: Option<u64>,
     damaged: bool,
     /// What is damaged, or what else there is to say.
@@ -139,7 +139,10 @@ fn segments(inspection: &Inspection, read: bool) -> Result<Vec<Segment>, Failure
         if let Some(progress) = &progress
             && segment.header.is_ok()
         {
-            listed.count(inspection)?;
+            match listed.count(inspection) {
+                Err(gone @ WalError::Truncated { .. }) => listed.note = Some(gone.to_string()),
+                counted => counted?,
+            }
             done += segment.bytes;
             progress.set_position(done);
         }
@@ -180,7 +183,7 @@ pub(crate) fn state(state: SegmentState) -> &'static str {
 
 impl Segment {
     /// Counts the records that are part of the log, or that may be where nobody knows.
-    fn count(&mut self, inspection: &Inspection) -> Result<(), Failure> {
+    fn count(&mut self, inspection: &Inspection) -> Result<(), WalError> {
         let mut records = 0;
         for span in inspection.frames(self.seq)? {
             let span = span?;

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
+use cohort_wal::WalError;
 use cohort_wal::inspect::{Content, Inspection, Segment, Span, Standing};
 use console::Style;
 use serde::Serialize;
@@ -71,6 +72,7 @@ struct Map {
     end: Option<u64>,
     /// What the characters of a strip stand for.
     legend: Vec<Sign>,
+    /// Without those that a writer removed meanwhile.
     segments: Vec<Strip>,
     /// Why the log does not open, if it does not.
     refusal: Option<String>,
@@ -131,7 +133,11 @@ fn draw(args: &MapArgs, inspection: &Inspection, columns: usize) -> Result<Map, 
     let mut done = 0;
     let mut segments = Vec::new();
     for segment in inspection.segments() {
-        segments.push(strip(inspection, segment, cells, |at| progress.set_position(done + at))?);
+        match strip(inspection, segment, cells, |at| progress.set_position(done + at)) {
+            // There is nothing to draw any more.
+            Err(WalError::Truncated { .. }) => {}
+            strip => segments.push(strip?),
+        }
         done += segment.bytes;
     }
     let lsn = |lsn: Option<cohort_wal::Lsn>| lsn.map(cohort_wal::Lsn::get);
@@ -151,7 +157,7 @@ fn strip(
     segment: &Segment,
     cells: usize,
     position: impl Fn(u64),
-) -> Result<Strip, Failure> {
+) -> Result<Strip, WalError> {
     let mut cells = Cells::new(segment.bytes, cells);
     let mut damage = Vec::new();
     if let Err(why) = segment.header {

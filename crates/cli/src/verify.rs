@@ -18,6 +18,8 @@ use crate::output::{self, Facts, grouped};
 use crate::progress::Progress;
 
 const RECORDS_PER_LOOK: u64 = 4096;
+/// How often a log is read that is cut, or truncated as a whole, under the hands of its reader.
+const ATTEMPTS: usize = 16;
 const ADVICE: &str = "copy the directory as it is, then restore the log from a backup, `salvage` \
                       what is readable into a new one, or see what `repair` would do";
 const REFUSES: &str = "; until then it refuses to open for writing";
@@ -38,6 +40,7 @@ pub(crate) struct VerifyArgs {
 struct Verification {
     path: String,
     verdict: &'static str,
+    /// Above the head of before where the log was truncated meanwhile.
     head: Option<u64>,
     end: Option<u64>,
     cleanly_closed: bool,
@@ -90,7 +93,8 @@ impl Sweep<'_> {
             let Some(segment) = segments.get(index) else { break };
             let mut part = Part { index, records: 0, bytes: 0, result: Ok(()) };
             part.result = self.read_one(segment, &mut part);
-            self.stop.fetch_or(part.result.is_err(), Relaxed);
+            let damage = part.result.as_ref().is_err_and(|error| !is_truncation(error));
+            self.stop.fetch_or(damage, Relaxed);
             parts.push(part);
         }
         parts
@@ -114,6 +118,11 @@ impl Sweep<'_> {
         }
         Ok(())
     }
+}
+
+/// A segment is gone, and everything before it with it.
+fn is_truncation(error: &WalError) -> bool {
+    matches!(error, WalError::Truncated { lsn, head } if lsn < head)
 }
 
 /// Reads every record from head to end.
@@ -148,8 +157,20 @@ pub(crate) fn execute(args: &VerifyArgs) -> Result<Verdict, Failure> {
 
 impl Verification {
     /// Reads the segments, several at once; what counts is the first damage in the log's order,
-    /// and what is below it.
+    /// and what is below it. What a writer truncates meanwhile counts for nothing.
     fn read_all(&mut self, args: &VerifyArgs) -> Result<(), WalError> {
+        let mut attempts = 1..ATTEMPTS;
+        loop {
+            match self.read_once(args) {
+                Err(WalError::Truncated { .. }) if attempts.next().is_some() => {}
+                read => return read,
+            }
+        }
+    }
+
+    /// Fails with [`WalError::Truncated`] where nothing is left of what was there, or where the log
+    /// was cut.
+    fn read_once(&mut self, args: &VerifyArgs) -> Result<(), WalError> {
         let reader = WalOptions::new().open_read_only(&args.dir)?;
         let (head, end) = (reader.head_lsn().get(), reader.end_lsn().get());
         self.head = Some(head);
@@ -176,7 +197,14 @@ impl Verification {
             parts
         });
         parts.sort_by_key(|part| part.index);
+        (self.records, self.bytes) = (0, 0);
         for part in parts {
+            let is_last = part.index + 1 == segments.len();
+            if !is_last && part.result.as_ref().is_err_and(is_truncation) {
+                self.head = self.head.max(Some(segments[part.index].end.get()));
+                (self.records, self.bytes) = (0, 0);
+                continue;
+            }
             self.records += part.records;
             self.bytes += part.bytes;
             part.result?;

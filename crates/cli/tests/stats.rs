@@ -5,14 +5,10 @@
 
 mod common;
 
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-
-use cohort_wal::{Lsn, Wal, WalOptions};
+use cohort_wal::{Lsn, Wal};
 use serde_json::{Value, json};
 
-use common::{FRAME, contents, damage, look, look_json, run, segment_path, text, write_log};
+use common::{FRAME, beside, contents, damage, look, look_json, segment_path, text, write_log};
 
 /// A log of which each cohort has so many records of 100 bytes; the LSNs of all records.
 fn write_cohorts(wal: &Wal, cohorts: &[usize]) -> Vec<Lsn> {
@@ -178,30 +174,6 @@ fn senseless_times_are_refused() {
     assert!(shown.contains("nobody wrote to the log"), "{shown}");
 }
 
-/// Stops a writer, when a check fails too.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Runs `look` while another thread writes, and stops that when it is done.
-fn beside(write: impl Fn() + Send + Sync, look: impl FnOnce()) {
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                write();
-            }
-        });
-        let stop = Stop(&done);
-        look();
-        drop(stop);
-    });
-}
-
 fn total(histogram: &Value) -> u64 {
     let buckets = histogram["buckets"].as_array().unwrap().iter();
     buckets.map(|bucket| bucket["count"].as_u64().unwrap()).sum()
@@ -238,37 +210,4 @@ fn a_writer_is_watched_at_work() {
     });
     wal.close().unwrap();
     assert_eq!(look_json(&dir, &["stats"], 0)["cleanly_closed"], true);
-}
-
-#[test]
-fn a_log_that_is_truncated_meanwhile_has_stats() {
-    let outer = tempfile::tempdir().unwrap();
-    let dir = outer.path().join("log");
-    let options = || WalOptions::new().segment_bytes(16 << 10).ring_bytes(64 << 10);
-    let wal = options().open(&dir).unwrap();
-    let append = || wal.append_and_sync(&[7; 1000]).unwrap();
-    let first = append();
-    let write = || {
-        for _ in 0..20 {
-            append();
-        }
-        wal.truncate_before(append()).unwrap();
-    };
-    write();
-    beside(write, || each_look_agrees_with_itself(&dir));
-    let stats = look_json(&dir, &["stats"], 0);
-    assert!(stats["head"].as_u64() > Some(first.get()), "{stats}");
-    drop(wal);
-}
-
-fn each_look_agrees_with_itself(dir: &Path) {
-    for _ in 0..20 {
-        let output = run(&["stats", text(dir), "--live", "0.01", "--json"]);
-        assert_eq!(output.status.code(), Some(0), "{}", common::stderr(&output));
-        let stats: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let number = |key: &str| stats[key].as_u64().unwrap();
-        assert_eq!(number("frame_bytes"), number("end") - number("head"), "{stats}");
-        assert_eq!(number("payload_bytes"), number("records") * 1000, "{stats}");
-        assert_eq!(stats["damage"], Value::Null);
-    }
 }

@@ -8,7 +8,6 @@ mod cohorts;
 mod live;
 mod shape;
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -24,7 +23,7 @@ use crate::output::{self, Facts, grouped};
 use live::Live;
 use shape::{Damage, Shape};
 
-/// How often a log is opened that is truncated under the hands of whoever reads it.
+/// How often a log is looked at that is cut under the hands of whoever reads it.
 const ATTEMPTS: usize = 16;
 const NO_TIMES: &str = "latency: a log holds no times; watch its writer with --live SECONDS\n";
 
@@ -52,7 +51,8 @@ pub(crate) struct StatsArgs {
 #[derive(Debug, Serialize)]
 struct Report {
     path: String,
-    /// What was summed up: from here to `end`, or to where the damage begins.
+    /// What was summed up: from here to `end`, or to where the damage begins. Above the head of
+    /// before where the log was truncated meanwhile.
     head: Option<u64>,
     end: Option<u64>,
     cleanly_closed: bool,
@@ -93,11 +93,11 @@ struct Cohorts {
 
 /// Sums up a log.
 pub(crate) fn execute(args: &StatsArgs) -> Result<Verdict, Failure> {
-    let (inspection, shape) = inspect(&args.dir, shape::sum_up)?;
+    let (inspection, shape) = inspect(&args.dir)?;
     let live = match args.live.filter(|_| inspection.refusal().is_none()) {
         Some(seconds) => {
-            let (now, watch) = inspect(&args.dir, Inspection::watch)?;
-            Some(live::observe(watch, now.end_lsn().unwrap_or_default(), seconds)?)
+            let now = Inspection::open(&args.dir)?;
+            Some(live::observe(now.watch()?, now.end_lsn().unwrap_or_default(), seconds)?)
         }
         None => None,
     };
@@ -114,18 +114,14 @@ pub(crate) fn execute(args: &StatsArgs) -> Result<Verdict, Failure> {
     }
 }
 
-/// Opens a log and reads its files, anew where the log is truncated meanwhile: that removes files.
-fn inspect<T>(
-    dir: &Path,
-    read: impl Fn(&Inspection) -> Result<T, WalError>,
-) -> Result<(Inspection, T), WalError> {
+/// Looks at a log and sums it up, anew where it was cut meanwhile: what was seen is not the log.
+fn inspect(dir: &Path) -> Result<(Inspection, Shape), WalError> {
     let mut attempts = 1..ATTEMPTS;
     loop {
         let inspection = Inspection::open(dir)?;
-        match read(&inspection) {
-            Err(WalError::Io { source, .. })
-                if source.kind() == ErrorKind::NotFound && attempts.next().is_some() => {}
-            read => return Ok((inspection, read?)),
+        match shape::sum_up(&inspection) {
+            Err(WalError::Truncated { .. }) if attempts.next().is_some() => {}
+            shape => return Ok((inspection, shape?)),
         }
     }
 }
@@ -135,7 +131,7 @@ impl Report {
         let lsn = |lsn: Option<cohort_wal::Lsn>| lsn.map(cohort_wal::Lsn::get);
         Self {
             path: inspection.path().display().to_string(),
-            head: lsn(inspection.head_lsn()),
+            head: inspection.head_lsn().map(|_| shape.head),
             end: lsn(inspection.end_lsn()),
             cleanly_closed: inspection.is_clean(),
             records: shape.records,

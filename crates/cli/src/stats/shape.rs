@@ -17,6 +17,8 @@ const SPANS_PER_LOOK: u64 = 4096;
 /// What a log holds.
 #[derive(Debug)]
 pub(super) struct Shape {
+    /// Where it begins: the head, or above it where the log was truncated meanwhile.
+    pub(super) head: u64,
     pub(super) records: u64,
     pub(super) payload_bytes: u64,
     /// Of records and pads.
@@ -51,7 +53,6 @@ pub(super) struct Damage {
 struct Pass {
     shape: Shape,
     cohorts: Cohorts,
-    head: u64,
     /// What is witnessed ends here.
     end: u64,
     /// Where what was read ends.
@@ -66,8 +67,16 @@ pub(super) fn sum_up(inspection: &Inspection) -> Result<Shape, WalError> {
     let mut pass = Pass::new(head, end);
     let progress = Progress::bytes(end.saturating_sub(head));
     for segment in inspection.segments().iter().filter(|segment| segment.state.is_live()) {
-        if !pass.read(inspection, segment, &progress)? {
-            break;
+        match pass.read(inspection, segment, &progress) {
+            // It is gone, and everything before it with it. The last one never is.
+            Err(WalError::Truncated { lsn, head }) if lsn < head => {
+                pass = Pass::new(segment.end.unwrap_or_default().get().max(pass.shape.head), end);
+            }
+            whole => {
+                if !whole? {
+                    break;
+                }
+            }
         }
     }
     Ok(pass.finish())
@@ -76,6 +85,7 @@ pub(super) fn sum_up(inspection: &Inspection) -> Result<Shape, WalError> {
 impl Pass {
     fn new(head: u64, end: u64) -> Self {
         let shape = Shape {
+            head,
             records: 0,
             payload_bytes: 0,
             frame_bytes: 0,
@@ -89,7 +99,7 @@ impl Pass {
             cohorts: Counted::default(),
             damage: None,
         };
-        Self { shape, cohorts: Cohorts::from(head), head, end, reached: head, in_batch: false }
+        Self { shape, cohorts: Cohorts::from(head), end, reached: head, in_batch: false }
     }
 
     /// Passes the frames of one segment; false when damage ended that.
@@ -115,7 +125,7 @@ impl Pass {
                 _ => {}
             }
             if index.is_multiple_of(SPANS_PER_LOOK) {
-                progress.set_position(span.start.get().saturating_sub(self.head));
+                progress.set_position(span.start.get().saturating_sub(self.shape.head));
                 progress.say(|| format!("{} records", grouped(self.shape.records)));
             }
         }

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use cohort_wal::Wal;
 use serde_json::Value;
@@ -147,4 +149,28 @@ pub(crate) fn dumped(dir: &Path, args: &[&str]) -> Vec<Value> {
 pub(crate) fn lsns(records: &[Value]) -> Vec<usize> {
     let lsn = |record: &Value| usize::try_from(record["lsn"].as_u64().unwrap()).unwrap();
     records.iter().map(lsn).collect()
+}
+
+/// Stops a writer, when a check fails too.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Runs `look` while another thread writes, and stops that when it is done.
+pub(crate) fn beside(write: impl Fn() + Send + Sync, look: impl FnOnce()) {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                write();
+            }
+        });
+        let stop = Stop(&done);
+        look();
+        drop(stop);
+    });
 }
