@@ -10,26 +10,32 @@ use std::thread;
 
 use canonical_log::CanonicalLog;
 use cohort_wal::WalOptions;
+use parking_lot::Mutex;
 
 use crate::AnyError;
 
 const WRITERS: u64 = 4;
-/// Beyond so many committed entries the older ones are forgotten.
+/// Beyond so many committed entries the older ones are forgotten, but for each writer's last one.
 const KEPT: u64 = 300;
 
 pub(crate) fn work(dir: &Path) -> Result<(), AnyError> {
     let options = WalOptions::new().segment_bytes(16 << 10).ring_bytes(64 << 10);
     let log = CanonicalLog::open(options, dir)?;
     let mut next: BTreeMap<u64, u64> = (0..WRITERS).map(|writer| (writer, 0)).collect();
+    let mut last = next.clone();
     for entry in log.entries()? {
-        let text = String::from_utf8(entry?.1)?;
+        let (index, entry) = entry?;
+        let text = String::from_utf8(entry)?;
         let (writer, number) = text.split_once(' ').ok_or("not an entry of a worker")?;
-        next.insert(writer.parse()?, number.parse::<u64>()? + 1);
+        let writer = writer.parse()?;
+        next.insert(writer, number.parse::<u64>()? + 1);
+        last.insert(writer, index);
     }
+    let last = Mutex::new(last);
     thread::scope(|scope| {
         let writers = next.into_iter().map(|(writer, number)| {
-            let log = &log;
-            scope.spawn(move || write(log, writer, number))
+            let (log, last) = (&log, &last);
+            scope.spawn(move || write(log, last, writer, number))
         });
         let writers: Vec<_> = writers.collect();
         writers.into_iter().try_for_each(|writer| match writer.join() {
@@ -39,12 +45,19 @@ pub(crate) fn work(dir: &Path) -> Result<(), AnyError> {
     })
 }
 
-fn write(log: &CanonicalLog, writer: u64, first: u64) -> Result<(), AnyError> {
+/// Appends and commits. Where each writer's last committed entry is, all of them know.
+fn write(
+    log: &CanonicalLog,
+    last: &Mutex<BTreeMap<u64, u64>>,
+    writer: u64,
+    first: u64,
+) -> Result<(), AnyError> {
     let mut old = None;
     let mut number = first;
     loop {
+        let mut index = 0;
         for _ in 0..=number % 3 {
-            log.append(format!("{writer} {number}").as_bytes())?;
+            index = log.append(format!("{writer} {number}").as_bytes())?;
             number += 1;
         }
         if number.is_multiple_of(4) {
@@ -52,12 +65,17 @@ fn write(log: &CanonicalLog, writer: u64, first: u64) -> Result<(), AnyError> {
             log.wal().flush()?;
         }
         let checkpoint = log.checkpoint()?;
+        let oldest = {
+            let mut last = last.lock();
+            last.insert(writer, index);
+            last.values().copied().min().unwrap_or(0)
+        };
         say(&format!("committed {writer} {number}"));
         // One of them keeps the log short.
         match old {
             _ if writer != 0 => {}
             None => old = Some(checkpoint),
-            Some(place) if checkpoint.entries > place.entries + KEPT => {
+            Some(place) if checkpoint.entries > place.entries + KEPT && oldest >= place.entries => {
                 log.forget_before(place.lsn)?;
                 old = Some(checkpoint);
             }
