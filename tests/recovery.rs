@@ -5,8 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread;
 
 use cohort_wal::{Lsn, MemSnapshot, MemStore, Result, Wal, WalError, WalOptions, WalStore};
@@ -142,8 +141,8 @@ fn a_failed_open_leaves_every_byte_as_it_was() {
     let last = files(dir.path()).into_keys().rfind(|name| is_segment(name)).unwrap();
     let path = dir.path().join(last);
     let mut bytes = fs::read(&path).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 0x10;
+    let in_a_record = bytes.iter().rposition(|byte| *byte == 1).unwrap();
+    bytes[in_a_record] ^= 0x10;
     fs::write(&path, bytes).unwrap();
     let before = files(dir.path());
     let error = small().open(dir.path()).map(drop).unwrap_err();
@@ -193,35 +192,36 @@ fn a_reader_without_the_lock_shows_a_closed_log_whole_and_changes_nothing() {
 #[test]
 fn a_reader_beside_a_writer_shows_durable_records_and_never_damage() {
     let dir = tempfile::tempdir().unwrap();
-    let wal = Arc::new(small().open(dir.path()).unwrap());
-    let done = Arc::new(AtomicBool::new(false));
-    let writers: Vec<_> = (0..2_u8)
-        .map(|writer| {
-            let (wal, done) = (Arc::clone(&wal), Arc::clone(&done));
-            thread::spawn(move || {
-                for n in 0.. {
-                    if done.load(Ordering::Relaxed) {
-                        return;
+    let wal = small().open(dir.path()).unwrap();
+    thread::scope(|scope| {
+        // So many at each look: writers that have a processor to themselves would run away.
+        let turns: Vec<_> = (0..2_u8)
+            .map(|writer| {
+                let (go_on, turns) = mpsc::channel();
+                let wal = &wal;
+                scope.spawn(move || {
+                    for n in turns.into_iter().flat_map(|()| 0..300) {
+                        wal.append(&vec![writer; n % 900]).unwrap();
+                        if n % 8 == 0 {
+                            wal.sync().unwrap();
+                        }
                     }
-                    wal.append(&vec![writer; n % 900]).unwrap();
-                    if n % 8 == 0 {
-                        wal.sync().unwrap();
-                    }
-                }
+                });
+                go_on
             })
-        })
-        .collect();
-    let mut last = Lsn::new(0);
-    for _ in 0..60 {
-        let reader = small().open_read_only(dir.path()).unwrap();
-        assert!(reader.end_lsn() >= last, "a durable record vanished");
-        last = reader.end_lsn();
-        // CONTROL may witness a sync a moment before the writer's own threads learn of it.
-        assert!(last <= wal.end_lsn(), "a record that does not exist showed");
-        reader.iter().unwrap().for_each(|record| drop(record.unwrap()));
-    }
-    done.store(true, Ordering::Relaxed);
-    writers.into_iter().for_each(|writer| writer.join().unwrap());
+            .collect();
+        let mut last = Lsn::new(0);
+        for _ in 0..60 {
+            turns.iter().for_each(|go_on| go_on.send(()).unwrap());
+            let reader = small().open_read_only(dir.path()).unwrap();
+            assert!(reader.end_lsn() >= last, "a durable record vanished");
+            last = reader.end_lsn();
+            // CONTROL may witness a sync a moment before the writer's own threads learn of it.
+            assert!(last <= wal.end_lsn(), "a record that does not exist showed");
+            reader.iter().unwrap().for_each(|record| drop(record.unwrap()));
+        }
+        assert!(last > Lsn::new(0), "nothing was there to be shown");
+    });
     wal.close().unwrap();
     assert_eq!(small().open_read_only(dir.path()).unwrap().end_lsn(), wal.durable_lsn());
 }

@@ -4,10 +4,12 @@
 //! It shows and does not judge: which segments are the log, and whether an opening would refuse it,
 //! is what a look says. Where that look ends before it knows, so does the inventory.
 
+use std::collections::BTreeSet;
+
 use super::look::{self, Depth, Look, Promise};
 use super::survey::{self, Listing};
 use crate::error::{Result, WalError};
-use crate::format::control::{CONTROL_BYTES, Slot, decode_slots};
+use crate::format::control::{CONTROL_BYTES, Claim, Slot, decode_slots};
 use crate::format::segment::SegmentHeader;
 use crate::format::{BlockError, name};
 use crate::store::{StoreFile, WalStore};
@@ -78,18 +80,16 @@ fn attempt<S: WalStore>(store: &S, promise: &mut Option<Promise>) -> Result<Inve
     let slots = read_slots(store, &listing)?;
     let counting = slots.as_ref().and_then(|slots| slots.get(counting(slots)?)?.as_ref().ok());
     let claim = counting.map(|slot| slot.claim);
-    let active = look.as_ref().and_then(|look| look.live.last()).map(|header| header.seq);
+    let live = look.as_ref().map_or(&[][..], |look| &look.live);
+    let active = live.last().map(|header| header.seq);
+    // Some may have been made since the names were read, and some removed since.
+    let there: BTreeSet<u64> = live.iter().map(|header| header.seq).collect();
     let mut segments = Vec::new();
-    for seq in &listing.segments {
-        let header = match survey::read_header(store, *seq, claim.as_ref()) {
-            Ok(header) => header.ok_or("it is not a segment of this crate"),
-            Err(WalError::Corruption { why, .. }) => Err(why),
-            Err(WalError::UnsupportedVersion { .. }) => Err("it is of a newer version"),
-            Err(error) => return Err(error),
-        };
-        let (file, bytes) = opened(store, &name::segment(*seq))?.unzip();
-        let kept = file.filter(|_| active == Some(*seq)).map(Arc::new);
-        segments.push(Listed { seq: *seq, kept, bytes: bytes.unwrap_or(0), header });
+    for seq in listing.segments.union(&there) {
+        match list_segment(store, *seq, claim.as_ref(), active == Some(*seq)) {
+            Err(error) if survey::is_missing(&error) && active != Some(*seq) => {}
+            listed => segments.push(listed?),
+        }
     }
     let mut snapshots = Vec::new();
     for lsn in &listing.snapshots {
@@ -104,6 +104,23 @@ fn attempt<S: WalStore>(store: &S, promise: &mut Option<Promise>) -> Result<Inve
             Ok(Inventory { slots, segments, snapshots, unknown_files, look, refusal })
         }
     }
+}
+
+fn list_segment<S: WalStore>(
+    store: &S,
+    seq: u64,
+    claim: Option<&Claim>,
+    keep: bool,
+) -> Result<Listed<S::File>> {
+    let header = match survey::read_header(store, seq, claim) {
+        Ok(header) => header.ok_or("it is not a segment of this crate"),
+        Err(WalError::Corruption { why, .. }) => Err(why),
+        Err(WalError::UnsupportedVersion { .. }) => Err("it is of a newer version"),
+        Err(error) => return Err(error),
+    };
+    let (file, bytes) = opened(store, &name::segment(seq))?.unzip();
+    let kept = file.filter(|_| keep).map(Arc::new);
+    Ok(Listed { seq, kept, bytes: bytes.unwrap_or(0), header })
 }
 
 /// True for what speaks of the files, not of the attempt to read them.

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use super::ATTEMPTS;
 use super::chain::{self, Chain};
 use super::extent::{self, Extent, Search, Tally};
-use super::survey::{self, ControlView, Listing};
+use super::survey::{self, ControlView, Headers, Listing};
 use super::verdict::{Facts, Verdict};
 use crate::crypt::Keys;
 use crate::error::{Result, WalError};
@@ -54,13 +55,27 @@ pub(super) fn survey<S: WalStore>(store: &S) -> Result<Survey> {
 }
 
 /// The same, for names that were read already.
-pub(super) fn survey_listed<S: WalStore>(store: &S, listing: Listing) -> Result<Survey> {
-    let control = survey::read_control(store, &listing)?;
+pub(super) fn survey_listed<S: WalStore>(store: &S, mut listing: Listing) -> Result<Survey> {
+    let mut control = survey::read_control(store, &listing)?;
+    let mut headers = Headers::read(store, &mut listing, &control.slot.claim)?;
+    let mut attempts = 1..ATTEMPTS;
+    let chain = loop {
+        let claim = &control.slot.claim;
+        headers.complete(store, &mut listing, claim)?;
+        match chain::resolve(&headers.segments, claim) {
+            Ok(chain) => break chain,
+            Err(flaw) => {
+                let now = survey::read_control(store, &listing)?;
+                // Beside a writer the files may be ahead of what CONTROL said of them.
+                if now.bytes == control.bytes || attempts.next().is_none() {
+                    let path = store.locate(&name::segment(flaw.seq));
+                    return Err(survey::damaged(path, flaw.base, flaw.why));
+                }
+                control = now;
+            }
+        }
+    };
     let claim = control.slot.claim;
-    let headers = survey::read_headers(store, &listing, &claim)?;
-    let chain = chain::resolve(&headers.segments, &claim).map_err(|flaw| {
-        survey::damaged(store.locate(&name::segment(flaw.seq)), flaw.base, flaw.why)
-    })?;
     if let Some(header) = chain.live.iter().find(|header| header.cipher > AES_256_GCM) {
         let path = store.locate(&name::segment(header.seq));
         return Err(WalError::UnsupportedVersion { path, major: MAJOR, incompat: 0 });

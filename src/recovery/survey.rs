@@ -173,45 +173,111 @@ fn owns_a_segment<S: WalStore>(store: &S, listing: &Listing) -> Result<bool> {
     Ok(false)
 }
 
-/// The headers of all listed segments.
+/// True when a file is not there.
+pub(super) fn is_missing(error: &WalError) -> bool {
+    matches!(error, WalError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+}
+
+/// The headers of all segments.
 #[derive(Debug, Default)]
 pub(super) struct Headers {
     /// Ascending by sequence number.
     pub(super) segments: Vec<SegmentHeader>,
     /// Files with one bad copy.
     pub(super) damaged: Vec<PathBuf>,
+    /// Files that are no segments of this crate.
+    foreign: BTreeSet<u64>,
 }
 
-pub(super) fn read_headers<S: WalStore>(
-    store: &S,
-    listing: &Listing,
-    claim: &Claim,
-) -> Result<Headers> {
-    let mut headers = Headers::default();
-    let mut foreign = BTreeSet::new();
-    for seq in &listing.segments {
-        match read_header(store, *seq, Some(claim))? {
-            None => drop(foreign.insert(*seq)),
-            Some((header, intact)) => {
-                headers.segments.push(header);
-                if !intact {
-                    headers.damaged.push(store.locate(&name::segment(*seq)));
-                }
+impl Headers {
+    /// Reads those that are listed. A writer may have removed some since: they are listed no more.
+    pub(super) fn read<S: WalStore>(
+        store: &S,
+        listing: &mut Listing,
+        claim: &Claim,
+    ) -> Result<Self> {
+        let mut headers = Self::default();
+        let mut gone = Vec::new();
+        for seq in &listing.segments {
+            if let Err(error) = headers.add(store, *seq, claim)? {
+                gone.push((*seq, error));
             }
         }
-    }
-    if let Some(seq) = foreign.first() {
-        let needed = |seq: &u64| {
-            *seq == claim.newest_seq || headers.segments.iter().any(|h| h.prev_seq == *seq)
-        };
-        if let Some(seq) = foreign.iter().find(|seq| needed(seq)) {
-            let path = store.locate(&name::segment(*seq));
-            return Err(damaged(path, claim.head, "a segment's header is gone"));
+        if !gone.is_empty() {
+            let there = list(store)?.segments;
+            for (seq, error) in gone {
+                if there.contains(&seq) {
+                    return Err(error);
+                }
+                listing.segments.remove(&seq);
+            }
         }
-        let path = store.locate(&name::segment(*seq));
-        return Err(WalError::NotALog { path, why: "it is not a segment of this crate" });
+        Ok(headers)
     }
-    Ok(headers)
+
+    /// Reads those that are not there and should be. A listing is no snapshot: a writer may have
+    /// made them while the names were read, and others after them that were seen.
+    pub(super) fn complete<S: WalStore>(
+        &mut self,
+        store: &S,
+        listing: &mut Listing,
+        claim: &Claim,
+    ) -> Result<()> {
+        let above_head = self.segments.iter().filter(|header| header.base > claim.head);
+        let mut wanted: Vec<u64> = above_head.map(|header| header.prev_seq).collect();
+        wanted.push(claim.newest_seq);
+        while let Some(seq) = wanted.pop() {
+            if seq == 0 || self.find(seq).is_ok() || self.foreign.contains(&seq) {
+                continue;
+            }
+            if self.add(store, seq, claim)?.is_ok() {
+                listing.segments.insert(seq);
+                let added = self.find(seq).ok().and_then(|index| self.segments.get(index));
+                wanted.extend(added.filter(|added| added.base > claim.head).map(|h| h.prev_seq));
+            }
+        }
+        self.refuse_foreign(store, claim)
+    }
+
+    /// Reads one header; the inner error is that of a file that is not there.
+    fn add<S: WalStore>(
+        &mut self,
+        store: &S,
+        seq: u64,
+        claim: &Claim,
+    ) -> Result<Result<(), WalError>> {
+        match read_header(store, seq, Some(claim)) {
+            Err(error) if is_missing(&error) => return Ok(Err(error)),
+            read => match read? {
+                None => drop(self.foreign.insert(seq)),
+                Some((header, intact)) => {
+                    let index = self.find(seq).unwrap_or_else(|index| index);
+                    self.segments.insert(index, header);
+                    if !intact {
+                        self.damaged.push(store.locate(&name::segment(seq)));
+                    }
+                }
+            },
+        }
+        Ok(Ok(()))
+    }
+
+    fn find(&self, seq: u64) -> Result<usize, usize> {
+        self.segments.binary_search_by_key(&seq, |header| header.seq)
+    }
+
+    fn refuse_foreign<S: WalStore>(&self, store: &S, claim: &Claim) -> Result<()> {
+        let Some(first) = self.foreign.first() else { return Ok(()) };
+        let needed = |seq: &&u64| {
+            **seq == claim.newest_seq || self.segments.iter().any(|h| h.prev_seq == **seq)
+        };
+        let missed = self.foreign.iter().find(needed);
+        let path = store.locate(&name::segment(*missed.unwrap_or(first)));
+        match missed {
+            Some(_) => Err(damaged(path, claim.head, "a segment's header is gone")),
+            None => Err(WalError::NotALog { path, why: "it is not a segment of this crate" }),
+        }
+    }
 }
 
 /// The header of one listed segment, and whether both copies are good; `None` when the file is not
