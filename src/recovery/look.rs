@@ -1,8 +1,9 @@
 //! Looking at a log without its lock, beside a writer that may be at work. Changes nothing.
 //!
-//! What looks like damage may be the writer's doing between two of our reads: a file vanished, a
-//! frame was not written yet when its block was read and was when the next one was. So everything
-//! is read again a few times before anything is called damage.
+//! What looks like damage may be the writer's doing between two of our reads: the last segment
+//! vanished, a frame was not written yet when its block was read and was when the next one was. So
+//! everything is read again a few times before anything is called damage. Segments that come and go
+//! meanwhile need no such patience: a survey goes by the chain and by what CONTROL says after it.
 
 use std::io;
 use std::path::Path;
