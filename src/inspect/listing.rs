@@ -49,7 +49,7 @@ pub struct Segment {
     pub seq: u64,
     /// The file.
     pub path: PathBuf,
-    /// Its length in bytes.
+    /// Its length in bytes; 0 when a writer has removed it since.
     pub bytes: u64,
     /// Whether it is part of the log.
     pub state: SegmentState,

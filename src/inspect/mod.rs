@@ -367,7 +367,8 @@ impl Inspection {
         };
         let open = || self.store.open(&name).map(Arc::new);
         let file = listed.kept.clone().map_or_else(open, Ok);
-        let file = file.map_err(|e| unopened(&*self.store, seq, header.base, &path, e))?;
+        let beside = (&*self.store, 0);
+        let file = file.map_err(|e| unopened(beside, (seq, header.base), &path, e))?;
         let len = file.len().map_err(|e| WalError::io("read", &path, e))?;
         let limit = header.end_after(len.saturating_sub(segment::FIRST_FRAME));
         Ok(Opened { file, header, cut: self.cut(seq), limit })

@@ -18,6 +18,7 @@ use crate::format::segment::{
     FIRST_FRAME, HeaderArea, SEGMENT_HEADER_BYTES, SegmentHeader, decode_area,
 };
 use crate::lsn::{LSN_LIMIT, Lsn};
+use crate::recovery::current_head;
 use crate::scan::{Scanner, Step, read_full};
 use crate::store::{FileHandle, FileStore, WalStore};
 use crate::sync::Arc;
@@ -150,7 +151,12 @@ impl Watch {
         while let Some((_, header)) = &found
             && header.prev_seq > self.header.seq
         {
-            let Some(previous) = self.read_header(header.prev_seq)? else { return Ok(found) };
+            let Some(previous) = self.read_header(header.prev_seq)? else {
+                // Truncated, or cut off: then there is another one to come to.
+                let base = header.base;
+                let is_truncated = current_head(&*self.store)? >= base;
+                return Ok(found.filter(|_| is_truncated));
+            };
             found = Some(previous);
         }
         // A base above means that frames below it have been written since the last look.

@@ -22,12 +22,15 @@ pub(crate) trait Beside: Send + Sync {
 /// Why the file of a segment does not open that is read from `from` on: the log may have been
 /// truncated meanwhile, by another process too.
 pub(crate) fn unopened(
-    log: &(impl Beside + ?Sized),
-    seq: u64,
-    from: u64,
+    (log, era): (&(impl Beside + ?Sized), u64),
+    (seq, from): (u64, u64),
     path: &Path,
     error: io::Error,
 ) -> WalError {
+    let place = Place { lsn: from.saturating_add(1), era };
+    if let Err(lost) = log.settle(place) {
+        return lost;
+    }
     if error.kind() != io::ErrorKind::NotFound {
         return WalError::io("open", path, error);
     }

@@ -307,11 +307,8 @@ impl<S: WalStore> WalIter<S> {
 
     /// Why a segment cannot be read from `from` on.
     fn unopened(&self, seq: u64, from: u64, error: io::Error) -> WalError {
-        if let Err(lost) = self.settle(from + 1) {
-            return lost;
-        }
         match &self.beside {
-            Some((log, _)) => unopened(&**log, seq, from, &self.segment, error),
+            Some((log, era)) => unopened((&**log, *era), (seq, from), &self.segment, error),
             None => WalError::io("open", &self.segment, error),
         }
     }

@@ -4,8 +4,6 @@
 //! It shows and does not judge: which segments are the log, and whether an opening would refuse it,
 //! is what a look says. Where that look ends before it knows, so does the inventory.
 
-use std::collections::BTreeSet;
-
 use super::look::{self, Depth, Look, Promise};
 use super::survey::{self, Listing};
 use crate::error::{Result, WalError};
@@ -41,12 +39,20 @@ pub(crate) struct Inventory<F> {
 #[derive(Debug)]
 pub(crate) struct Listed<F> {
     pub(crate) seq: u64,
-    /// The file of the last live segment: it can be read when a writer has removed it.
+    /// The file of a live segment that holds the end, or lies above: it can be read when a writer
+    /// has removed it.
     pub(crate) kept: Option<Arc<F>>,
-    /// Length of the file.
+    /// Length of the file; 0 when it is gone.
     pub(crate) bytes: u64,
     /// The header, and whether both copies are good; or why there is none.
     pub(crate) header: Result<(SegmentHeader, bool), &'static str>,
+}
+
+impl<F> Listed<F> {
+    /// A live segment that a writer has removed since.
+    fn gone(header: SegmentHeader) -> Self {
+        Self { seq: header.seq, kept: None, bytes: 0, header: Ok((header, true)) }
+    }
 }
 
 /// Index of the slot that counts.
@@ -81,20 +87,30 @@ fn attempt<S: WalStore>(store: &S, promise: &mut Option<Promise>) -> Result<Inve
     let counting = slots.as_ref().and_then(|slots| slots.get(counting(slots)?)?.as_ref().ok());
     let claim = counting.map(|slot| slot.claim);
     let live = look.as_ref().map_or(&[][..], |look| &look.live);
-    let active = live.last().map(|header| header.seq);
-    // Some may have been made since the names were read, and some removed since.
-    let there: BTreeSet<u64> = live.iter().map(|header| header.seq).collect();
+    let end = look.as_ref().map_or(0, |look| look.end);
+    let last = live.iter().rfind(|header| header.base <= end).or(live.last());
+    let last = last.map_or(u64::MAX, |header| header.seq);
+    // A writer may have made some since the names were read, and removed others.
+    let there = live.iter().map(|header| header.seq).collect();
     let mut segments = Vec::new();
     for seq in listing.segments.union(&there) {
-        match list_segment(store, *seq, claim.as_ref(), active == Some(*seq)) {
-            Err(error) if survey::is_missing(&error) && active != Some(*seq) => {}
+        let known = live.binary_search_by_key(seq, |header| header.seq);
+        let known = known.ok().and_then(|index| live.get(index));
+        match list_segment(store, *seq, claim.as_ref(), known.is_some() && *seq >= last) {
+            Err(error) if survey::is_missing(&error) && *seq < last => {
+                segments.extend(known.map(|header| Listed::gone(*header)));
+            }
             listed => segments.push(listed?),
         }
     }
     let mut snapshots = Vec::new();
-    for lsn in &listing.snapshots {
-        let (_, bytes) = opened(store, &name::snapshot(*lsn))?.unzip();
-        snapshots.push((*lsn, bytes.unwrap_or(0)));
+    let counts = claim.map(|claim| claim.snapshot).filter(|lsn| *lsn != u64::MAX);
+    for lsn in listing.snapshots.union(&counts.into_iter().collect()) {
+        let expected = counts == Some(*lsn) && listing.snapshots.contains(lsn);
+        match opened(store, &name::snapshot(*lsn)) {
+            Err(error) if survey::is_missing(&error) && !expected => {}
+            opened => snapshots.push((*lsn, opened?.map_or(0, |(_, bytes)| bytes))),
+        }
     }
     let ours = claim.is_some() || segments.iter().any(|segment| segment.header.is_ok());
     match refusal {

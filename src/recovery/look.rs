@@ -106,16 +106,18 @@ pub(crate) fn current_snapshot<S: WalStore>(store: &S) -> Result<Counting> {
 
 fn current_claim<S: WalStore>(store: &S) -> Result<Claim> {
     let poll = Poll::default();
+    // The other names matter only where CONTROL is not what it should be.
+    let mut listing = Listing::default();
     let mut attempt = 1;
     loop {
-        let listing = survey::list(store)?;
         match survey::read_control(store, &listing) {
-            Err(WalError::Corruption { .. }) if attempt < ATTEMPTS => {
-                attempt = attempt.saturating_add(1);
-                poll.wait();
-            }
-            view => return view.map(|view| view.slot.claim),
+            Ok(view) => return Ok(view.slot.claim),
+            Err(error) if attempt >= ATTEMPTS => return Err(error),
+            Err(error @ WalError::UnsupportedVersion { .. }) => return Err(error),
+            Err(_) => listing = survey::list(store)?,
         }
+        attempt = attempt.saturating_add(1);
+        poll.wait();
     }
 }
 

@@ -57,7 +57,7 @@ pub(super) fn survey<S: WalStore>(store: &S) -> Result<Survey> {
 /// The same, for names that were read already.
 pub(super) fn survey_listed<S: WalStore>(store: &S, mut listing: Listing) -> Result<Survey> {
     let mut control = survey::read_control(store, &listing)?;
-    let mut headers = Headers::read(store, &mut listing, &control.slot.claim)?;
+    let mut headers = Headers::read(store, &listing, &control.slot.claim)?;
     let mut attempts = 1..ATTEMPTS;
     let chain = loop {
         let claim = &control.slot.claim;

@@ -4,7 +4,7 @@
 //! foreign file or a foreign file for damage: what carries our magic, or what the log's own files
 //! point at, is ours.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -190,29 +190,21 @@ pub(super) struct Headers {
 }
 
 impl Headers {
-    /// Reads those that are listed. A writer may have removed some since: they are listed no more.
-    pub(super) fn read<S: WalStore>(
-        store: &S,
-        listing: &mut Listing,
-        claim: &Claim,
-    ) -> Result<Self> {
+    /// Reads those that are listed. A writer may have removed some since: then another listing lacks
+    /// them.
+    pub(super) fn read<S: WalStore>(store: &S, listing: &Listing, claim: &Claim) -> Result<Self> {
         let mut headers = Self::default();
-        let mut gone = Vec::new();
+        let mut gone = BTreeMap::new();
         for seq in &listing.segments {
             if let Err(error) = headers.add(store, *seq, claim)? {
-                gone.push((*seq, error));
+                gone.insert(*seq, error);
             }
         }
         if !gone.is_empty() {
             let there = list(store)?.segments;
-            for (seq, error) in gone {
-                if there.contains(&seq) {
-                    return Err(error);
-                }
-                listing.segments.remove(&seq);
-            }
+            gone.retain(|seq, _| there.contains(seq));
         }
-        Ok(headers)
+        gone.into_values().next().map_or(Ok(headers), Err)
     }
 
     /// Reads those that are not there and should be. A listing is no snapshot: a writer may have
@@ -340,13 +332,14 @@ pub(super) fn check_snapshot<S: WalStore>(
     if lsn == u64::MAX {
         return Ok(false);
     }
-    let path = store.locate(&name::snapshot(lsn));
-    if !listing.snapshots.contains(&lsn) {
-        return Err(damaged(path, lsn, "the snapshot that CONTROL names is missing"));
+    match Snapshot::open(store, claim.log_id, lsn) {
+        Ok(snapshot) if lsn <= end => Ok(snapshot.is_plain()),
+        Ok(_) => {
+            let path = store.locate(&name::snapshot(lsn));
+            Err(damaged(path, lsn, "the snapshot is above the end of the log"))
+        }
+        // A writer may have made another one meanwhile, and then it counts no more.
+        Err(_) if read_control(store, listing)?.slot.claim.snapshot != lsn => Ok(false),
+        Err(error) => Err(error),
     }
-    let snapshot = Snapshot::open(store, claim.log_id, lsn)?;
-    if lsn > end {
-        return Err(damaged(path, lsn, "the snapshot is above the end of the log"));
-    }
-    Ok(snapshot.is_plain())
 }

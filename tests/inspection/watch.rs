@@ -57,3 +57,39 @@ fn a_log_that_is_refused_is_not_watched() {
     let inspection = Inspection::open(dir.path()).unwrap();
     assert!(inspection.watch().unwrap_err().is_corruption());
 }
+
+#[test]
+fn a_log_is_watched_whose_last_segment_holds_nothing_that_is_witnessed() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = Wal::open(dir.path()).unwrap();
+    for payload in [&b"one"[..], b"two"] {
+        wal.append_and_sync(payload).unwrap();
+    }
+    wal.append(b"three").unwrap();
+    wal.rotate().unwrap();
+    let inspection = Inspection::open(dir.path()).unwrap();
+    let last = inspection.segments().last().unwrap();
+    assert!(inspection.end_lsn() < Some(last.header.unwrap().base), "the end is in an older one");
+    wal.append_and_sync(b"four").unwrap();
+    wal.rotate().unwrap();
+    let five = wal.append_and_sync(b"five").unwrap();
+    wal.truncate_before(five).unwrap();
+    assert!(inspection.segments().iter().all(|segment| !segment.path.exists()));
+    let frames = watched(&mut inspection.watch().unwrap());
+    assert_eq!(frames.last().map(|frame| frame.0), Some(five));
+}
+
+#[test]
+fn a_watch_does_not_pass_over_a_segment_that_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = Wal::open(dir.path()).unwrap();
+    let first = wal.append_and_sync(b"in the first segment").unwrap();
+    let mut watch = Inspection::open(dir.path()).unwrap().watch().unwrap();
+    for payload in [&b"in the second"[..], b"in the third"] {
+        wal.rotate().unwrap();
+        wal.append_and_sync(payload).unwrap();
+    }
+    let segments = Inspection::open(dir.path()).unwrap();
+    std::fs::remove_file(&segments.segments()[1].path).unwrap();
+    assert!(watched(&mut watch).iter().all(|frame| frame.0 == first));
+}

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use cohort_wal::WalError;
 use cohort_wal::inspect::{self, Content, ControlSlot, Inspection, SegmentState, Standing};
+use cohort_wal::{Lsn, WalError};
 use serde::Serialize;
 
 use crate::Verdict;
 use crate::failure::Failure;
+use crate::gone::Gone;
 use crate::output::{self, Facts, columns, grouped};
 use crate::payload;
 use crate::progress::Progress;
@@ -126,6 +127,7 @@ pub(crate) fn execute(args: &LsArgs) -> Result<Verdict, Failure> {
 fn segments(inspection: &Inspection, read: bool) -> Result<Vec<Segment>, Failure> {
     let total = inspection.segments().iter().map(|segment| segment.bytes).sum();
     let progress = read.then(|| Progress::bytes(total));
+    let gone = Gone::default();
     let mut done = 0;
     let mut segments = Vec::new();
     for segment in inspection.segments() {
@@ -139,7 +141,9 @@ fn segments(inspection: &Inspection, read: bool) -> Result<Vec<Segment>, Failure
         if let Some(progress) = &progress
             && segment.header.is_ok()
         {
-            match listed.count(inspection) {
+            let base = segment.header.map_or(Lsn::default(), |header| header.base);
+            let end = segment.end.unwrap_or(base);
+            match gone.read(base, end, || listed.count(inspection)) {
                 Err(gone @ WalError::Truncated { .. }) => listed.note = Some(gone.to_string()),
                 counted => counted?,
             }

@@ -10,6 +10,7 @@ mod clock;
 mod dump;
 mod explain;
 mod failure;
+mod gone;
 mod histogram;
 mod info;
 mod ls;

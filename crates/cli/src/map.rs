@@ -7,13 +7,14 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
-use cohort_wal::WalError;
 use cohort_wal::inspect::{Content, Inspection, Segment, Span, Standing};
+use cohort_wal::{Lsn, WalError};
 use console::Style;
 use serde::Serialize;
 
 use crate::Verdict;
 use crate::failure::Failure;
+use crate::gone::Gone;
 use crate::ls::state;
 use crate::output::{self, grouped};
 use crate::progress::Progress;
@@ -130,10 +131,14 @@ fn draw(args: &MapArgs, inspection: &Inspection, columns: usize) -> Result<Map, 
     let cells = columns.saturating_sub(label + 2).max(MIN_CELLS);
     let total = inspection.segments().iter().map(|segment| segment.bytes).sum();
     let progress = Progress::bytes(total);
+    let gone = Gone::default();
     let mut done = 0;
     let mut segments = Vec::new();
     for segment in inspection.segments() {
-        match strip(inspection, segment, cells, |at| progress.set_position(done + at)) {
+        let base = segment.header.map_or(Lsn::default(), |header| header.base);
+        let position = |at| progress.set_position(done + at);
+        let read = || strip(inspection, segment, cells, position);
+        match gone.read(base, segment.end.unwrap_or(base), read) {
             // There is nothing to draw any more.
             Err(WalError::Truncated { .. }) => {}
             strip => segments.push(strip?),

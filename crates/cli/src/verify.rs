@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::Verdict;
 use crate::failure::Failure;
+use crate::gone::{Gone, is_gone};
 use crate::output::{self, Facts, grouped};
 use crate::progress::Progress;
 
@@ -70,6 +71,8 @@ struct Sweep<'a> {
     progress: Progress,
     /// The first segment that nobody has taken: all before it are read to their end or damage.
     next: AtomicUsize,
+    /// Up to where the log was truncated meanwhile.
+    gone: Gone,
     /// Somebody met damage: what nobody has taken comes behind it.
     stop: AtomicBool,
     records: AtomicU64,
@@ -92,9 +95,11 @@ impl Sweep<'_> {
             let index = self.next.fetch_add(1, Relaxed);
             let Some(segment) = segments.get(index) else { break };
             let mut part = Part { index, records: 0, bytes: 0, result: Ok(()) };
-            part.result = self.read_one(segment, &mut part);
-            let damage = part.result.as_ref().is_err_and(|error| !is_truncation(error));
-            self.stop.fetch_or(damage, Relaxed);
+            let read = || self.read_one(segment, &mut part);
+            let result = self.gone.read(segment.base, segment.end, read);
+            let stops = result.as_ref().is_err_and(|error| !is_gone(error, segment.end));
+            self.stop.fetch_or(stops, Relaxed);
+            part.result = result;
             parts.push(part);
         }
         parts
@@ -120,11 +125,6 @@ impl Sweep<'_> {
     }
 }
 
-/// A segment is gone, and everything before it with it.
-fn is_truncation(error: &WalError) -> bool {
-    matches!(error, WalError::Truncated { lsn, head } if lsn < head)
-}
-
 /// Reads every record from head to end.
 pub(crate) fn execute(args: &VerifyArgs) -> Result<Verdict, Failure> {
     let path = args.dir.display().to_string();
@@ -132,7 +132,7 @@ pub(crate) fn execute(args: &VerifyArgs) -> Result<Verdict, Failure> {
     let verdict = match found.read_all(args) {
         Ok(()) => Verdict::Clean,
         Err(WalError::Corruption { path, offset, start, end, why }) => {
-            let opens = Inspection::open(&args.dir)?.refusal().is_none();
+            let opens = Inspection::open(&args.dir).is_ok_and(|log| log.refusal().is_none());
             found.verdict = "damaged";
             found.damage = Some(Damage {
                 path: path.display().to_string(),
@@ -168,8 +168,8 @@ impl Verification {
         }
     }
 
-    /// Fails with [`WalError::Truncated`] where nothing is left of what was there, or where the log
-    /// was cut.
+    /// Fails with [`WalError::Truncated`] where nothing is left of what was there, and where only
+    /// another look can tell.
     fn read_once(&mut self, args: &VerifyArgs) -> Result<(), WalError> {
         let reader = WalOptions::new().open_read_only(&args.dir)?;
         let (head, end) = (reader.head_lsn().get(), reader.end_lsn().get());
@@ -182,6 +182,7 @@ impl Verification {
             reader: &reader,
             progress,
             next: AtomicUsize::new(0),
+            gone: Gone::default(),
             stop: AtomicBool::new(false),
             records: AtomicU64::new(0),
             done: AtomicU64::new(0),
@@ -200,8 +201,9 @@ impl Verification {
         (self.records, self.bytes) = (0, 0);
         for part in parts {
             let is_last = part.index + 1 == segments.len();
-            if !is_last && part.result.as_ref().is_err_and(is_truncation) {
-                self.head = self.head.max(Some(segments[part.index].end.get()));
+            let end = segments[part.index].end;
+            if !is_last && part.result.as_ref().is_err_and(|error| is_gone(error, end)) {
+                self.head = self.head.max(Some(end.get()));
                 (self.records, self.bytes) = (0, 0);
                 continue;
             }

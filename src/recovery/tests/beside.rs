@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::*;
 use crate::recovery::{survey_read_only, take_inventory};
@@ -142,10 +143,9 @@ fn assert_looks_whole(busy: &Busy, wal: &Wal<MemStore>) {
         assert!(inventory.refusal.is_none(), "{:?}", inventory.refusal);
         let look = inventory.look.unwrap();
         assert!(look.end >= witnessed);
-        let last = look.live.last().unwrap().seq;
-        assert!(
-            inventory.segments.iter().any(|listed| listed.seq == last && listed.kept.is_some())
-        );
+        let listed = |seq| inventory.segments.iter().find(|listed| listed.seq == seq);
+        assert!(look.live.iter().all(|live| listed(live.seq).is_some()));
+        assert!(listed(look.live.last().unwrap().seq).unwrap().kept.is_some());
     }
 }
 
@@ -191,4 +191,39 @@ fn a_log_that_is_truncated_when_it_was_listed_never_looks_damaged() {
         writer.truncate_before(kept).unwrap();
     });
     assert_looks_whole(&Busy { store, one_shows: false, on_list, on_read: nothing() }, &wal);
+}
+
+#[test]
+fn a_log_that_is_truncated_while_its_files_are_read_never_looks_damaged() {
+    let (store, wal) = log(WalOptions::new());
+    let (writer, reads) = (Arc::clone(&wal), AtomicUsize::new(0));
+    let on_read: Deed = Arc::new(move |_| {
+        if reads.fetch_add(1, Relaxed) % 7 == 6 {
+            writer.rotate().unwrap();
+            let kept = writer.append_and_sync(&[7; 100]).unwrap();
+            writer.truncate_before(kept).unwrap();
+        }
+    });
+    assert_looks_whole(&Busy { store, one_shows: false, on_list: nothing(), on_read }, &wal);
+}
+
+#[test]
+fn a_log_that_is_checkpointed_meanwhile_never_looks_damaged() {
+    let (store, wal) = log(WalOptions::new());
+    let writer = Arc::clone(&wal);
+    let checkpoint: Deed = Arc::new(move |name| {
+        if [name::CONTROL, ""].contains(&name) {
+            let at = writer.append_and_sync(&[7; 100]).unwrap();
+            writer.checkpoint(at, |image| image.write_all(b"image")).unwrap();
+        }
+    });
+    checkpoint("");
+    for (on_list, on_read) in
+        [(Arc::clone(&checkpoint), nothing()), (nothing(), Arc::clone(&checkpoint))]
+    {
+        assert_looks_whole(
+            &Busy { store: store.clone(), one_shows: false, on_list, on_read },
+            &wal,
+        );
+    }
 }

@@ -114,7 +114,7 @@ pub(crate) fn execute(args: &StatsArgs) -> Result<Verdict, Failure> {
     }
 }
 
-/// Looks at a log and sums it up, anew where it was cut meanwhile: what was seen is not the log.
+/// Looks at a log and sums it up, anew where what was seen is not the log any more.
 fn inspect(dir: &Path) -> Result<(Inspection, Shape), WalError> {
     let mut attempts = 1..ATTEMPTS;
     loop {

@@ -3,10 +3,11 @@
 //! What counts is what a reader shows: the frames from the head to the newest witness. Those above
 //! it are passed for their watermarks alone. Nothing is kept of a frame but counts.
 
-use cohort_wal::WalError;
 use cohort_wal::inspect::{Content, FrameHeader, Inspection, Segment, Span, Standing};
+use cohort_wal::{Lsn, WalError};
 
 use super::cohorts::{Cohorts, Counted};
+use crate::gone::{Gone, is_gone};
 use crate::histogram::Histogram;
 use crate::map;
 use crate::output::grouped;
@@ -66,11 +67,14 @@ pub(super) fn sum_up(inspection: &Inspection) -> Result<Shape, WalError> {
     let end = inspection.end_lsn().unwrap_or_default().get();
     let mut pass = Pass::new(head, end);
     let progress = Progress::bytes(end.saturating_sub(head));
+    let gone = Gone::default();
     for segment in inspection.segments().iter().filter(|segment| segment.state.is_live()) {
-        match pass.read(inspection, segment, &progress) {
-            // It is gone, and everything before it with it. The last one never is.
-            Err(WalError::Truncated { lsn, head }) if lsn < head => {
-                pass = Pass::new(segment.end.unwrap_or_default().get().max(pass.shape.head), end);
+        let base = segment.header.map_or(Lsn::default(), |header| header.base);
+        let segment_end = segment.end.unwrap_or(base);
+        match gone.read(base, segment_end, || pass.read(inspection, segment, &progress)) {
+            // And everything before it. The last one is kept open.
+            Err(error) if is_gone(&error, segment_end) => {
+                pass = Pass::new(segment_end.get().max(pass.shape.head), end);
             }
             whole => {
                 if !whole? {
