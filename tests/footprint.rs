@@ -107,6 +107,13 @@ fn helpers_rest(dir: &Path) {
     assert_eq!(threads().0.iter().filter(|name| name.starts_with("cohort-wal")).count(), 3);
     wal.close().unwrap();
     assert_eq!(waiting.join().unwrap(), 1, "the end of the log");
+    // With the handle still there.
+    deadline(|| {
+        while threads().0.iter().any(|name| name.starts_with("cohort-wal")) {
+            thread::sleep(Duration::from_millis(1));
+        }
+    });
+    drop(wal);
 }
 
 /// A follower holds the file of the segment that it reads, and none that is removed meanwhile.

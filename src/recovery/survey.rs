@@ -190,8 +190,8 @@ pub(super) struct Headers {
 }
 
 impl Headers {
-    /// Reads those that are listed. A writer may have removed some since: then another listing lacks
-    /// them.
+    /// Reads those that are listed. A writer may have removed some since: then another listing
+    /// lacks them.
     pub(super) fn read<S: WalStore>(store: &S, listing: &Listing, claim: &Claim) -> Result<Self> {
         let mut headers = Self::default();
         let mut gone = BTreeMap::new();
