@@ -106,7 +106,7 @@ fn helpers_rest(dir: &Path) {
     wait_until_all_rest();
     assert_eq!(threads().0.iter().filter(|name| name.starts_with("cohort-wal")).count(), 3);
     wal.close().unwrap();
-    assert_eq!(waiting.join().unwrap(), 1, "the end of the log");
+    assert_eq!(deadline(|| waiting.join().unwrap()), 1, "the end of the log");
     // With the handle still there.
     deadline(|| {
         while threads().0.iter().any(|name| name.starts_with("cohort-wal")) {
