@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
+use cohort_wal::inspect::{Segment, SegmentState};
 use cohort_wal::{Lsn, WalError};
 
 /// Up to where a log is known to be truncated since it was looked at.
@@ -10,15 +11,16 @@ use cohort_wal::{Lsn, WalError};
 pub(crate) struct Gone(AtomicU64);
 
 impl Gone {
-    /// Reads a segment of `[base, end)`, unless it is known to be gone.
+    /// Reads a segment of `[base, end)`, unless it is known to be gone; without an end, it can be
+    /// read at any time.
     pub(crate) fn read<T>(
         &self,
         base: Lsn,
-        end: Lsn,
+        end: Option<Lsn>,
         read: impl FnOnce() -> Result<T, WalError>,
     ) -> Result<T, WalError> {
         let head = Lsn::new(self.0.load(Relaxed));
-        if base < head && end <= head {
+        if base < head && end.is_some_and(|end| end <= head) {
             return Err(WalError::Truncated { lsn: base, head });
         }
         let read = read();
@@ -27,6 +29,12 @@ impl Gone {
         }
         read
     }
+}
+
+/// Base and end of a segment of an inspection, which keeps the active one open.
+pub(crate) fn bounds(segment: &Segment) -> (Lsn, Option<Lsn>) {
+    let base = segment.header.map_or(Lsn::default(), |header| header.base);
+    (base, segment.end.filter(|_| segment.state != SegmentState::Active))
 }
 
 /// Whether all of a segment that ends at `end` was truncated. Otherwise the log may have been cut,
@@ -56,7 +64,8 @@ mod tests {
     fn what_lies_below_a_head_that_is_known_is_not_asked_for() {
         let gone = Gone::default();
         let read = |base, end, result: fn() -> Result<u32, WalError>| {
-            gone.read(Lsn::new(base), Lsn::new(end), result).map_err(|error| error.to_string())
+            gone.read(Lsn::new(base), Some(Lsn::new(end)), result)
+                .map_err(|error| error.to_string())
         };
         assert_eq!(read(0, 100, || Ok(1)), Ok(1));
         let error = truncated(100, 300).to_string();
@@ -64,5 +73,6 @@ mod tests {
         assert_eq!(read(200, 300, || Ok(2)), Err(truncated(200, 300).to_string()));
         assert_eq!(read(300, 300, || Ok(3)), Ok(3));
         assert_eq!(read(200, 400, || Ok(4)), Ok(4));
+        assert_eq!(gone.read(Lsn::new(200), None, || Ok(5)).ok(), Some(5));
     }
 }

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use cohort_wal::WalError;
 use cohort_wal::inspect::{self, Content, ControlSlot, Inspection, SegmentState, Standing};
-use cohort_wal::{Lsn, WalError};
 use serde::Serialize;
 
 use crate::Verdict;
 use crate::failure::Failure;
-use crate::gone::Gone;
+use crate::gone::{Gone, bounds};
 use crate::output::{self, Facts, columns, grouped};
 use crate::payload;
 use crate::progress::Progress;
@@ -141,8 +141,7 @@ fn segments(inspection: &Inspection, read: bool) -> Result<Vec<Segment>, Failure
         if let Some(progress) = &progress
             && segment.header.is_ok()
         {
-            let base = segment.header.map_or(Lsn::default(), |header| header.base);
-            let end = segment.end.unwrap_or(base);
+            let (base, end) = bounds(segment);
             match gone.read(base, end, || listed.count(inspection)) {
                 Err(gone @ WalError::Truncated { .. }) => listed.note = Some(gone.to_string()),
                 counted => counted?,

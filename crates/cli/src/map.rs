@@ -7,14 +7,14 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
+use cohort_wal::WalError;
 use cohort_wal::inspect::{Content, Inspection, Segment, Span, Standing};
-use cohort_wal::{Lsn, WalError};
 use console::Style;
 use serde::Serialize;
 
 use crate::Verdict;
 use crate::failure::Failure;
-use crate::gone::Gone;
+use crate::gone::{Gone, bounds};
 use crate::ls::state;
 use crate::output::{self, grouped};
 use crate::progress::Progress;
@@ -135,10 +135,10 @@ fn draw(args: &MapArgs, inspection: &Inspection, columns: usize) -> Result<Map, 
     let mut done = 0;
     let mut segments = Vec::new();
     for segment in inspection.segments() {
-        let base = segment.header.map_or(Lsn::default(), |header| header.base);
+        let (base, end) = bounds(segment);
         let position = |at| progress.set_position(done + at);
         let read = || strip(inspection, segment, cells, position);
-        match gone.read(base, segment.end.unwrap_or(base), read) {
+        match gone.read(base, end, read) {
             // There is nothing to draw any more.
             Err(WalError::Truncated { .. }) => {}
             strip => segments.push(strip?),

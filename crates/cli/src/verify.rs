@@ -96,7 +96,7 @@ impl Sweep<'_> {
             let Some(segment) = segments.get(index) else { break };
             let mut part = Part { index, records: 0, bytes: 0, result: Ok(()) };
             let read = || self.read_one(segment, &mut part);
-            let result = self.gone.read(segment.base, segment.end, read);
+            let result = self.gone.read(segment.base, Some(segment.end), read);
             let stops = result.as_ref().is_err_and(|error| !is_gone(error, segment.end));
             self.stop.fetch_or(stops, Relaxed);
             part.result = result;

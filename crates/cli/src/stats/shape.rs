@@ -3,11 +3,11 @@
 //! What counts is what a reader shows: the frames from the head to the newest witness. Those above
 //! it are passed for their watermarks alone. Nothing is kept of a frame but counts.
 
+use cohort_wal::WalError;
 use cohort_wal::inspect::{Content, FrameHeader, Inspection, Segment, Span, Standing};
-use cohort_wal::{Lsn, WalError};
 
 use super::cohorts::{Cohorts, Counted};
-use crate::gone::{Gone, is_gone};
+use crate::gone::{Gone, bounds, is_gone};
 use crate::histogram::Histogram;
 use crate::map;
 use crate::output::grouped;
@@ -69,10 +69,10 @@ pub(super) fn sum_up(inspection: &Inspection) -> Result<Shape, WalError> {
     let progress = Progress::bytes(end.saturating_sub(head));
     let gone = Gone::default();
     for segment in inspection.segments().iter().filter(|segment| segment.state.is_live()) {
-        let base = segment.header.map_or(Lsn::default(), |header| header.base);
+        let (base, known_end) = bounds(segment);
         let segment_end = segment.end.unwrap_or(base);
-        match gone.read(base, segment_end, || pass.read(inspection, segment, &progress)) {
-            // And everything before it. The last one is kept open.
+        match gone.read(base, known_end, || pass.read(inspection, segment, &progress)) {
+            // And everything before it.
             Err(error) if is_gone(&error, segment_end) => {
                 pass = Pass::new(segment_end.get().max(pass.shape.head), end);
             }
