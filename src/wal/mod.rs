@@ -183,7 +183,8 @@ impl<S: WalStore> Wal<S> {
     /// Durable: everything appended.
     ///
     /// # Concurrency
-    /// Blocks for a sync. Appends in flight complete or fail with [`WalError::Closed`].
+    /// Blocks for a sync. Appends in flight complete or fail with [`WalError::Closed`]. Futures and
+    /// callbacks are told what became of their records, some perhaps when this has returned.
     ///
     /// # Errors
     /// [`WalError::StorageFull`]: closed to appends, but not clean and still locked; call again
