@@ -126,7 +126,7 @@ impl Watch {
     }
 
     /// Whether a frame begins where the next one will. Who looks often reads little for it.
-    fn has_header(&self, file: &Arc<FileHandle>) -> Result<bool> {
+    fn has_header(&self, file: &FileHandle) -> Result<bool> {
         let mut bytes = [0; HEADER_BYTES];
         let path = self.store.locate(&name::segment(self.header.seq));
         read_full(file, &path, self.offset_of(self.next), &mut bytes)?;

@@ -111,10 +111,10 @@ fn current_claim<S: WalStore>(store: &S) -> Result<Claim> {
     let mut attempt = 1;
     loop {
         match survey::read_control(store, &listing) {
-            Ok(view) => return Ok(view.slot.claim),
-            Err(error) if attempt >= ATTEMPTS => return Err(error),
-            Err(error @ WalError::UnsupportedVersion { .. }) => return Err(error),
-            Err(_) => listing = survey::list(store)?,
+            Err(WalError::Corruption { .. } | WalError::NotALog { .. }) if attempt < ATTEMPTS => {
+                listing = survey::list(store)?;
+            }
+            view => return view.map(|view| view.slot.claim),
         }
         attempt = attempt.saturating_add(1);
         poll.wait();
