@@ -207,3 +207,26 @@ fn an_interval_syncs_what_is_appended_when_it_is_about_to_doze() {
         model.close().unwrap();
     });
 }
+
+/// What an interval met is told before anything is tried again, although an append that had begun
+/// before it ends behind it.
+#[test]
+fn an_append_beside_a_failure_wakes_no_interval() {
+    static BESIDE: AtomicUsize = AtomicUsize::new(0);
+    explore(|| {
+        let model = Model::syncing(8 * RING, 4, VAST, VAST);
+        model.fault(Fault::Full);
+        model.append(b"").unwrap();
+        let beside = model.append(b"");
+        // The helper comes to rest: it yields a few times in a round.
+        (0..10).for_each(|_| thread::yield_now());
+        assert!(model.refused() <= 1, "tried again");
+        if beside.is_ok() && model.refused() == 1 {
+            BESIDE.fetch_add(1, Relaxed);
+        }
+        model.fault(Fault::None);
+        // Told of it at most once.
+        model.close().or_else(|_| model.close()).unwrap();
+    });
+    assert!(BESIDE.load(Relaxed) > 0);
+}

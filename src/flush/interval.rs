@@ -8,7 +8,8 @@
 //! * I1. An append that the helper did not see before it dozed sees that it dozes: the helper says
 //!   so before it changes the tail, which every append changes before it looks.
 //! * I2. Nothing is retried behind the caller's back: after a failure that loses nothing the next
-//!   call is told, and the helper goes on with the append after that.
+//!   call is told, and the helper goes on with the append after that. Until somebody was told, no
+//!   append wakes a helper, not even one that had begun before the failure.
 
 use std::time::Duration;
 
@@ -101,7 +102,7 @@ impl<B: Backing> Engine<B> {
     /// Something was appended: the tail has changed.
     #[inline]
     pub(super) fn keep_intervals(&self) {
-        if self.intervals.dozing() & !FAILED != 0 {
+        if self.intervals.dozing() != 0 {
             self.wake_intervals();
         }
     }
@@ -112,8 +113,10 @@ impl<B: Backing> Engine<B> {
         if self.backing.check().is_err() {
             return;
         }
+        let wake = |dozing| (dozing & FAILED == 0).then_some(0);
         // ORDERING: Relaxed; a hint, what it wakes looks for itself.
-        let dozing = self.intervals.dozing.fetch_and(FAILED, Ordering::Relaxed);
+        let woken = self.intervals.dozing.fetch_update(Ordering::Relaxed, Ordering::Relaxed, wake);
+        let Ok(dozing) = woken else { return };
         for interval in &self.intervals.all {
             if dozing & interval.bit() != 0 {
                 let wanted = interval.helper.want(|| {

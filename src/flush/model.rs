@@ -59,8 +59,7 @@ impl Model {
 
     fn with(ring_bytes: usize, slots: usize, segment_bytes: u64, limits: Limits) -> Self {
         let files = vec![File::default()];
-        let (fault, syncs) = (Fault::None, 0);
-        let disk = Disk { files, fault, syncs, syncing: false, closed: false };
+        let disk = Disk { files, ..Disk::default() };
         let shared = Shared { disk: Arc::new(BookMutex::new(disk)), segment_bytes };
         let ring = Ring::new(ring_bytes, slots, 0).expect("memory");
         let epoch = Epoch { seed: seed(0), cipher: None };
@@ -158,6 +157,10 @@ impl Model {
 
     pub fn syncs(&self) -> usize {
         self.shared.disk.lock().syncs
+    }
+
+    pub fn refused(&self) -> usize {
+        self.shared.disk.lock().refused
     }
 
     pub fn segments(&self) -> usize {

@@ -13,8 +13,9 @@ use crate::sync::{Arc, BookMutex};
 const SEED: Seed = Seed(0x5EED);
 
 /// What the disk does instead of its work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Fault {
+    #[default]
     None,
     /// Every sync fails.
     Sync,
@@ -35,11 +36,13 @@ pub(super) struct File {
     synced: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Disk {
     pub(super) files: Vec<File>,
     pub(super) fault: Fault,
     pub(super) syncs: usize,
+    /// Writes that found no space.
+    pub(super) refused: usize,
     /// A sync is under way.
     pub(super) syncing: bool,
     pub(super) closed: bool,
@@ -91,7 +94,10 @@ impl Backing for Shared {
         let mut disk = self.disk.lock();
         assert!(!disk.closed, "no I/O after close");
         match disk.fault {
-            Fault::Full => return Err(WalError::StorageFull { path: PathBuf::new() }),
+            Fault::Full => {
+                disk.refused += 1;
+                return Err(WalError::StorageFull { path: PathBuf::new() });
+            }
             Fault::Write => return Err(failure("write")),
             _ => {}
         }
