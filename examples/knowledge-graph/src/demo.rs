@@ -2,6 +2,7 @@
 //! merge meanwhile, then everything again from disk.
 
 use std::error::Error;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,28 +18,28 @@ const NOTES: usize = 3;
 
 type AnyResult<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-pub(crate) fn run(dir: &Path) -> AnyResult<()> {
+pub(crate) fn run(dir: &Path, out: &mut impl Write) -> AnyResult<()> {
     let wal = Arc::new(options().create_new(true).open(dir)?);
     let (graph, _) = Graph::open(Arc::clone(&wal))?;
     let (compactions, looks) = work(&graph)?;
     let stats = wal.stats();
-    println!("{WRITERS} writers: {} records, {} bytes", stats.appends, stats.bytes);
-    println!("  {} commits asked for by sync(), {} syncs", stats.commits, stats.syncs);
-    println!("  {compactions} compactions while they went on");
-    println!("  {looks} looks at the graph meanwhile, none saw half of a merge");
+    writeln!(out, "{WRITERS} writers: {} records, {} bytes", stats.appends, stats.bytes)?;
+    writeln!(out, "  {} commits asked for by sync(), {} syncs", stats.commits, stats.syncs)?;
+    writeln!(out, "  {compactions} compactions while they went on")?;
+    writeln!(out, "  {looks} looks at the graph meanwhile, none saw half of a merge")?;
     graph.close()?;
 
     let before = graph.read().clone();
     let (again, replay) = Graph::open(Arc::new(options().open(dir)?))?;
     let image = replay.image.ok_or("there is no image")?;
-    println!("reopened: the image at LSN {image}, and {} records behind it", replay.records);
+    writeln!(out, "reopened: the image at LSN {image}, and {} records behind it", replay.records)?;
     check(*again.read() == before, "the graph is as it was when it was closed")?;
     let merged = count_merges(&again.read())?;
     check(merged == WRITERS * PEOPLE, "every merge is whole")?;
     check(replay.misfits.is_empty() && replay.unknown.is_empty(), "every record fits")?;
-    println!("  {} entities, {merged} merges: all as before", before.len());
+    writeln!(out, "  {} entities, {merged} merges: all as before", before.len())?;
     again.close()?;
-    newer_program(dir, &before)
+    newer_program(dir, &before, out)
 }
 
 /// Lets writers and a reader loose; returns how often was compacted and looked.
@@ -113,7 +114,7 @@ fn count_merges(known: &Knowledge) -> Result<usize, String> {
 }
 
 /// A newer program writes a record of a kind that is unknown here.
-fn newer_program(dir: &Path, before: &Knowledge) -> AnyResult<()> {
+fn newer_program(dir: &Path, before: &Knowledge, out: &mut impl Write) -> AnyResult<()> {
     let newer: Wal<FileStore> = options().open(dir)?;
     let lsn = newer.append_typed(&Envelope { kind: 900, body: b"whatever that is" })?;
     newer.close()?;
@@ -124,7 +125,7 @@ fn newer_program(dir: &Path, before: &Knowledge) -> AnyResult<()> {
     check(*graph.read() == *before, "everything else is there")?;
     let refused = graph.compact();
     check(matches!(refused, Err(GraphError::WrittenByNewer { .. })), "no image without it")?;
-    println!("a record of kind 900 at LSN {lsn}: skipped, named, and not compacted away");
+    writeln!(out, "a record of kind 900 at LSN {lsn}: skipped, named, and not compacted away")?;
     Ok(graph.close()?)
 }
 

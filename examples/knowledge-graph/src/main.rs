@@ -3,11 +3,12 @@
 //! Every command opens the graph in a directory, makes its change, and closes it: what a command
 //! has said is durable. `show` takes no lock and works beside a program that writes.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a command line")]
+#![allow(clippy::print_stderr, reason = "errors and warnings")]
 
 mod demo;
 
 use std::error::Error;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -58,7 +59,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse().command) {
+    match run(Arguments::parse().command, &mut io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -67,25 +68,25 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<(), Box<dyn Error + Send + Sync>> {
+fn run(command: Command, out: &mut impl Write) -> Result<(), Box<dyn Error + Send + Sync>> {
     match command {
-        Command::Create { dir, name, kind } => change(&dir, |graph| {
+        Command::Create { dir, name, kind } => change(&dir, out, |graph| {
             graph.create(&name, &kind)?;
             Ok(format!("created {name:?}"))
         }),
-        Command::Add { dir, name, observations } => change(&dir, |graph| {
+        Command::Add { dir, name, observations } => change(&dir, out, |graph| {
             graph.observe(&name, &observations.iter().map(String::as_str).collect::<Vec<_>>())?;
             Ok(format!("added {} observations to {name:?}", observations.len()))
         }),
-        Command::Relate { dir, from, kind, to } => change(&dir, |graph| {
+        Command::Relate { dir, from, kind, to } => change(&dir, out, |graph| {
             graph.relate(&from, &kind, &to)?;
             Ok(format!("related {from:?} {kind} {to:?}"))
         }),
-        Command::Merge { dir, source, target } => change(&dir, |graph| {
+        Command::Merge { dir, source, target } => change(&dir, out, |graph| {
             graph.merge(&source, &target)?;
             Ok(format!("merged {source:?} into {target:?}"))
         }),
-        Command::Delete { dir, name, observation, relation } => change(&dir, |graph| {
+        Command::Delete { dir, name, observation, relation } => change(&dir, out, |graph| {
             let what = match (&observation, relation.as_deref()) {
                 (Some(text), _) => graph.forget(&name, text).map(|_| "an observation of ")?,
                 (None, Some([kind, to])) => {
@@ -95,26 +96,27 @@ fn run(command: Command) -> Result<(), Box<dyn Error + Send + Sync>> {
             };
             Ok(format!("deleted {what}{name:?}"))
         }),
-        Command::Show { dir, name } => show(&dir, name.as_deref()),
-        Command::Compact { dir } => change(&dir, |graph| {
+        Command::Show { dir, name } => show(&dir, name.as_deref(), out),
+        Command::Compact { dir } => change(&dir, out, |graph| {
             let lsn = graph.compact()?;
             Ok(format!("an image stands for everything below LSN {lsn}"))
         }),
-        Command::Demo { dir: Some(dir) } => demo::run(&dir),
-        Command::Demo { dir: None } => demo::run(tempfile::tempdir()?.path()),
+        Command::Demo { dir: Some(dir) } => demo::run(&dir, out),
+        Command::Demo { dir: None } => demo::run(tempfile::tempdir()?.path(), out),
     }
 }
 
 /// Makes a change and says so once it is durable.
 fn change(
     dir: &Path,
+    out: &mut impl Write,
     make: impl FnOnce(&Graph) -> Result<String, GraphError>,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let (graph, replay) = Graph::open(Arc::new(options().open(dir)?))?;
     warn(&replay);
     let made = make(&graph)?;
     graph.close()?;
-    println!("{made}");
+    writeln!(out, "{made}")?;
     Ok(())
 }
 
@@ -128,22 +130,37 @@ fn warn(replay: &Replay) {
     }
 }
 
-fn show(dir: &Path, name: Option<&str>) -> Result<(), Box<dyn Error + Send + Sync>> {
+fn show(
+    dir: &Path,
+    name: Option<&str>,
+    out: &mut impl Write,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
     let (known, replay) = look(dir)?;
     warn(&replay);
     match name {
         Some(name) => {
             let missing = || GraphError::NoEntity { name: name.to_owned() };
-            print_entity(name, known.entity(name).ok_or_else(missing)?);
+            print_entity(name, known.entity(name).ok_or_else(missing)?, out)?;
         }
-        None => known.entities().for_each(|(name, entity)| print_entity(name, entity)),
+        None => {
+            for (name, entity) in known.entities() {
+                print_entity(name, entity, out)?;
+            }
+        }
     }
     Ok(())
 }
 
-fn print_entity(name: &str, entity: &Entity) {
-    println!("{name} ({})", entity.kind);
-    entity.observations.iter().for_each(|text| println!("    {text}"));
-    entity.relations.iter().for_each(|edge| println!("    {} -> {}", edge.kind, edge.entity));
-    entity.inbound.iter().for_each(|edge| println!("    {} <- {}", edge.kind, edge.entity));
+fn print_entity(name: &str, entity: &Entity, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "{name} ({})", entity.kind)?;
+    for text in &entity.observations {
+        writeln!(out, "    {text}")?;
+    }
+    for edge in &entity.relations {
+        writeln!(out, "    {} -> {}", edge.kind, edge.entity)?;
+    }
+    for edge in &entity.inbound {
+        writeln!(out, "    {} <- {}", edge.kind, edge.entity)?;
+    }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! `demo`: everybody at once, a rollback, and a rescue from damage.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,21 +23,21 @@ const AUDITORS: usize = 2;
 /// The log is kept about as short as this.
 const LOG_BYTES: u64 = 512 << 10;
 
-pub(crate) fn run(each: u64) -> Result<(), AnyError> {
+pub(crate) fn run(each: u64, out: &mut impl Write) -> Result<(), AnyError> {
     let home = tempfile::tempdir()?;
     let dir = home.path().join("ledger");
     let engine = Arc::new(open(&dir)?);
     let seen = together(&engine, each)?;
-    report(&engine, each, &seen)?;
-    roll_back(&engine)?;
+    report(&engine, each, &seen, out)?;
+    roll_back(&engine, out)?;
     let posted = engine.history(engine.wal().head_lsn())?.collect::<Result<Vec<_>, _>>()?;
     let book = engine.book()?;
     engine.wal().close()?;
     let again = open(&dir)?;
     ensure(again.book()? == book, "opened again, the ledger is another one")?;
     again.wal().close()?;
-    println!("opened again: the same {} balances", book.accounts().len());
-    damage_and_rescue(&dir, &home.path().join("copy"), &posted)
+    writeln!(out, "opened again: the same {} balances", book.accounts().len())?;
+    damage_and_rescue(&dir, &home.path().join("copy"), &posted, out)
 }
 
 fn open(dir: &Path) -> Result<Engine, AnyError> {
@@ -98,24 +99,27 @@ fn together(engine: &Arc<Engine>, each: u64) -> Result<Seen, AnyError> {
 }
 
 /// Checks what everybody has seen, and says it.
-fn report(engine: &Engine, each: u64, seen: &Seen) -> Result<(), AnyError> {
+fn report(engine: &Engine, each: u64, seen: &Seen, out: &mut impl Write) -> Result<(), AnyError> {
     let book = engine.book()?;
     let counts = workload::check(&book)?;
     ensure(counts[..usize::from(WRITERS)].iter().all(|count| *count == each), "one is lost")?;
     let (total, stats) = (u64::from(WRITERS) * each, engine.wal().stats());
-    println!("{WRITERS} writers: {total} transactions, {} records, durable", stats.appends);
+    writeln!(out, "{WRITERS} writers: {total} transactions, {} records, durable", stats.appends)?;
     let per_s = |count| per(count, seen.seconds);
-    println!("  {:.0} transactions/s, {:.0} records/s", per_s(total), per_s(stats.appends));
+    writeln!(out, "  {:.0} transactions/s, {:.0} records/s", per_s(total), per_s(stats.appends))?;
     let each = per(stats.commits, per(stats.syncs.max(1), 1.0));
-    println!("  {} commits by {} syncs: {each:.1} each", stats.commits, stats.syncs);
+    writeln!(out, "  {} commits by {} syncs: {each:.1} each", stats.commits, stats.syncs)?;
     let kib = engine.wal().live_bytes() >> 10;
-    println!("checkpointer: {} snapshots; the log is {kib} KiB long", seen.checkpoints);
+    writeln!(out, "checkpointer: {} snapshots; the log is {kib} KiB long", seen.checkpoints)?;
     for times in &seen.readers {
-        println!("reader: {times} times the whole ledger, its sum 0");
+        writeln!(out, "reader: {times} times the whole ledger, its sum 0")?;
     }
     for (transactions, restarts, audited) in &seen.auditors {
         ensure(*audited == book, "an auditor has another ledger")?;
-        println!("auditor: {transactions} transactions, overtaken {restarts} times, same balances");
+        writeln!(
+            out,
+            "auditor: {transactions} transactions, overtaken {restarts} times, same balances"
+        )?;
     }
     Ok(())
 }
@@ -167,7 +171,7 @@ fn follow(engine: &Arc<Engine>) -> Result<Audited, AnyError> {
 }
 
 /// Undoes what should not have been posted, though it was durable.
-fn roll_back(engine: &Engine) -> Result<(), AnyError> {
+fn roll_back(engine: &Engine, out: &mut impl Write) -> Result<(), AnyError> {
     // Some that stay in the log, to look for in what is damaged.
     let begun = workload::posted(&engine.book()?, 0);
     let mut good = Vec::new();
@@ -185,13 +189,21 @@ fn roll_back(engine: &Engine) -> Result<(), AnyError> {
     ensure(engine.book()? == before && engine.audit()? == before, "a mistake is left")?;
     let found = engine.history(good[90].first)?.collect::<Result<Vec<_>, _>>()?;
     ensure(found.len() == 10, "not the last ten from the LSN of the first of them")?;
-    println!("rollback: 30 durable transactions undone, in two steps; the balances of before");
-    println!("seek: {} transactions from LSN {} on", found.len(), good[90].first);
+    writeln!(
+        out,
+        "rollback: 30 durable transactions undone, in two steps; the balances of before"
+    )?;
+    writeln!(out, "seek: {} transactions from LSN {} on", found.len(), good[90].first)?;
     Ok(())
 }
 
 /// Flips one bit in a copy of the log, and reads past it.
-fn damage_and_rescue(dir: &Path, copy: &Path, posted: &[Posted]) -> Result<(), AnyError> {
+fn damage_and_rescue(
+    dir: &Path,
+    copy: &Path,
+    posted: &[Posted],
+    out: &mut impl Write,
+) -> Result<(), AnyError> {
     fs::create_dir(copy)?;
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
@@ -203,18 +215,19 @@ fn damage_and_rescue(dir: &Path, copy: &Path, posted: &[Posted]) -> Result<(), A
     flip_a_bit_of(copy, &victim.records()[1])?;
     match open(copy) {
         Ok(_) => return Err("damage went unnoticed".into()),
-        Err(refused) => println!("damaged copy: {refused}"),
+        Err(refused) => writeln!(out, "damaged copy: {refused}")?,
     }
     let left = rescue(copy, ACCOUNTS)?;
-    println!(
+    writeln!(
+        out,
         "rescued from it: {} of {} transactions; {} split; the sum of the rest is {}",
         left.whole.len(),
         posted.len(),
         left.split.len(),
         left.book(ACCOUNTS)?.total(),
-    );
+    )?;
     for skipped in &left.skipped {
-        println!("  skipped: {skipped}");
+        writeln!(out, "  skipped: {skipped}")?;
     }
     let others = || posted.iter().filter(|posted| posted.transaction != *victim);
     ensure(left.whole.iter().eq(others()), "not all the others were rescued")?;

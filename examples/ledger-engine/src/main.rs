@@ -1,7 +1,6 @@
 //! `ledger-engine demo` shows everything at once, and checks it. `work` and `check` are for whoever
 //! wants to kill a process: `work` posts until it is killed, `check` opens what it left.
 
-#![allow(clippy::print_stdout, reason = "results")]
 #![allow(clippy::print_stderr, reason = "errors")]
 
 mod clock;
@@ -21,11 +20,12 @@ usage: ledger-engine demo [EACH]   post EACH transactions from each of 8 writers
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let out = &mut std::io::stdout();
     let result = match arguments.as_slice() {
-        ["demo"] => demo::run(500),
-        ["demo", each] if each.parse::<u64>().is_ok() => demo::run(each.parse().unwrap_or(0)),
+        ["demo"] => demo::run(500, out),
+        ["demo", each] if each.parse::<u64>().is_ok() => demo::run(each.parse().unwrap_or(0), out),
         ["work", dir] => worker::work(Path::new(dir)),
-        ["check", dir] => worker::check(Path::new(dir)),
+        ["check", dir] => worker::check(Path::new(dir), out),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

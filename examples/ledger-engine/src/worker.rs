@@ -28,10 +28,10 @@ fn open(dir: &Path) -> Result<Engine, AnyError> {
 }
 
 /// Opens, checks and says what there is.
-pub(crate) fn check(dir: &Path) -> Result<(), AnyError> {
+pub(crate) fn check(dir: &Path, out: &mut impl Write) -> Result<(), AnyError> {
     let engine = open(dir)?;
     let counts = workload::check(&engine.book()?)?;
-    println!("{counts:?} transactions of each writer, all whole; the balances add up to 0");
+    writeln!(out, "{counts:?} transactions of each writer, all whole; the balances add up to 0")?;
     Ok(engine.wal().close()?)
 }
 
