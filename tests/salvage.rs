@@ -448,6 +448,10 @@ fn salvage_beside_a_writer_shows_a_prefix_and_never_damage() {
             }
         });
         let go_on = go_on;
+        go_on.send(()).unwrap();
+        while wal.durable_lsn() == wal.head_lsn() {
+            std::thread::yield_now();
+        }
         let mut seen = 0;
         for _ in 0..60 {
             go_on.send(()).unwrap();
