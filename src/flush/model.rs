@@ -159,10 +159,6 @@ impl Model {
         self.shared.disk.lock().syncs
     }
 
-    pub fn refused(&self) -> usize {
-        self.shared.disk.lock().refused
-    }
-
     pub fn segments(&self) -> usize {
         self.shared.disk.lock().files.len()
     }

@@ -33,6 +33,11 @@ impl Model {
         Ok(Notice(self.engine.notify(Ok(end), demand, call)))
     }
 
+    /// How many writes found no space.
+    pub fn refused(&self) -> usize {
+        self.shared.disk.lock().refused
+    }
+
     /// How many hold the log: its handles, and whoever is inside.
     pub fn holders(&self) -> usize {
         crate::sync::Arc::strong_count(&self.engine)
