@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use cohort_wal::{Lsn, MemStore, Wal, WalError};
 
-use common::{deadline, names, read_all, smallest as options};
+use common::{deadline, deadline_of, names, read_all, smallest as options};
 use faulty::{EIO, ENOSPC, Fault, FaultyStore, Op, Script};
 
 /// No space, and some of the bytes are there all the same.
@@ -178,7 +178,7 @@ fn reading_calls_back(
     deed: fn(&Wal<FaultyStore<MemStore>>) -> Result<(), WalError>,
     under: fn(&Wal<FaultyStore<MemStore>>, Lsn) -> Result<(), WalError>,
 ) {
-    deadline(move || {
+    deadline_of(5, move || {
         let Filled { script, wal, lsns, .. } = Filled::with(12);
         let wal = Arc::new(wal);
         let log: Arc<OnceLock<Weak<Wal<FaultyStore<MemStore>>>>> = Arc::default();

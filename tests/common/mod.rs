@@ -30,9 +30,9 @@ pub(crate) fn base(segment: &[u8]) -> u64 {
     u64::from_le_bytes(segment[72..80].try_into().unwrap())
 }
 
-/// Runs a test that could hang; fails it after 30 seconds, which no machine is too busy for.
+/// Runs a test that could hang; fails it after 10 seconds.
 pub(crate) fn deadline<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
-    deadline_of(30, test)
+    deadline_of(10, test)
 }
 
 /// Runs a test that moves many bytes; fails it after so many seconds.

@@ -239,7 +239,7 @@ fn what_nobody_syncs_is_durable_within_the_interval() {
 
 /// Waits without asking for it.
 fn wait_until_durable(wal: &Wal<SimStore>, end: cohort_wal::Lsn) {
-    for _ in 0..6_000 {
+    for _ in 0..2_000 {
         if wal.durable_lsn() >= end {
             return;
         }
